@@ -1,0 +1,115 @@
+"""Recipes: frozen records of everything that decides what a training gives. No torch.
+
+The hash of a recipe is part of every result, so results of two recipes never merge. A preset's
+fields can be overridden one by one; the hash is that of the recipe as run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Literal, Self, get_args, get_type_hints
+
+from benchmark.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a stand-alone network is trained and tested. The defaults are the preset `paper`.
+
+    SGD with momentum, cosine schedule from `lr` to 0 stepped per batch (appendix B.1). The paper
+    prints no number of epochs; 100 is this suite's choice. `train_images` and `eval_images` take the
+    first so many of each set (None: all of them). `precision`, `memory_layout` and `threads` are
+    here because they move the last bits of a result.
+    """
+
+    dataset: Literal["cifar10", "synthetic"] = "cifar10"
+    epochs: int = 100
+    batch_size: int = 256
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-3
+    train_images: int | None = None
+    eval_images: int | None = None
+    precision: Literal["bf16", "fp32"] = "bf16"
+    memory_layout: Literal["channels_last", "contiguous"] = "channels_last"
+    threads: int = 1
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "smoke": {"epochs": 2, "train_images": 512, "eval_images": 512},
+    }
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if (choices := get_args(hints[field.name])) and isinstance(choices[0], str) and value not in choices:
+                raise UsageError(f"{field.name} is '{value}': choose from {', '.join(choices)}")
+        for name in ("epochs", "batch_size", "threads", "train_images", "eval_images"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise UsageError(f"{name} is {value}: it must be a whole number of 1 or more")
+        if self.batch_size < 2:
+            raise UsageError("batch_size is 1: batch norm needs 2 images or more")
+        for name, low, high in (("lr", 0.0, 100.0), ("momentum", 0.0, 0.9999), ("weight_decay", 0.0, 1.0)):
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(f"{name} is {getattr(self, name)}: it must lie between {low} and {high}")
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> Self:
+        """The named preset with some fields replaced. Raises UsageError for unknown names and bad values."""
+        if name not in cls.PRESETS:
+            raise UsageError(f"unknown recipe '{name}': choose from {', '.join(cls.PRESETS)}")
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(overrides) - known):
+            raise UsageError(f"a recipe has no field '{unknown[0]}': its fields are {', '.join(sorted(known))}")
+        return cls(**(cls.PRESETS[name] | overrides))
+
+    @property
+    def hash(self) -> str:
+        """12 hex digits over every field, the same on every system."""
+        text = json.dumps({"kind": type(self).__name__} | asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def label(self) -> str:
+        """The preset that is closest, with what differs from it: `paper`, `paper-epochs10`."""
+        candidates = []
+        for name in self.PRESETS:
+            base = type(self).preset(name)
+            changed = [f.name for f in fields(self) if getattr(self, f.name) != getattr(base, f.name)]
+            candidates.append((len(changed), name, changed))
+        _, name, changed = min(candidates)
+        words = [f"{field.replace('_', '')}{getattr(self, field)}" for field in changed if field != "dataset"]
+        return "-".join([name, *words])
+
+    def override(self, **changes: Any) -> Self:
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRecipe(Recipe):
+    """How a search method trains its supernets, on one half of the training set.
+
+    `epochs` is E, per model: M models are trained for E x M epochs of the training half.
+    `train_images` and `eval_images` are taken from the two halves.
+
+    bn                  statistics of batch norm when a configuration is evaluated at the end: `calibrated`
+                        re-estimates them on training images just before, `batch` uses those of each
+                        evaluated batch (the authors' release)
+    calibration_images  how many training images the estimate sees
+    """
+
+    threads: int = 2
+    bn: Literal["calibrated", "batch"] = "calibrated"
+    calibration_images: int = 2560
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.calibration_images < 2:
+            raise UsageError(f"calibration_images is {self.calibration_images}: it must be 2 or more")

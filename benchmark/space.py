@@ -1,0 +1,164 @@
+"""The search spaces: every way to place the poolings of a network.
+
+A network of L searched layers and p poolings: layer 1 is never pooled, each other layer may be
+preceded by one 2x2 max-pool. A configuration says how many layers work at each resolution, so the
+space has C(L-1, p) members (paper, section 2.1 and Table 5). Imports no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+from benchmark.errors import UsageError
+
+
+@dataclass(frozen=True, order=True)
+class Config:
+    """One placement of the poolings: `layers[k]` layers work at resolution k (0 = unpooled).
+
+    Frozen, hashable, ordered as in the paper's Table 6; `str` gives `[4,3,3]`.
+    """
+
+    layers: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in self.layers)
+        if not self.layers or not whole or min(self.layers) < 1:
+            raise UsageError(
+                f"{list(self.layers)} is no configuration: it needs whole numbers of 1 or more, as in [4,3,3]"
+            )
+
+    def __str__(self) -> str:
+        return "[" + ",".join(map(str, self.layers)) + "]"
+
+    @classmethod
+    def parse(cls, value: Config | str | Iterable[int]) -> Config:
+        """A Config from itself, from `"[4,3,3]"` (spaces allowed) or from a sequence of whole numbers.
+
+        Raises UsageError for anything else.
+        """
+        if isinstance(value, Config):
+            return value
+        if isinstance(value, str):
+            if not re.fullmatch(r"\s*\[\s*\d{1,4}\s*(,\s*\d{1,4}\s*)*\]\s*", value, re.ASCII):
+                raise UsageError(f"'{value}' is no configuration: write it as [4,3,3]")
+            return cls(tuple(int(n) for n in re.findall(r"\d+", value)))
+        try:
+            return cls(tuple(value))
+        except TypeError:
+            raise UsageError(f"{value!r} is no configuration: write it as [4,3,3]") from None
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """Resolution index of each layer: [4,3,3] -> (0,0,0,0,1,1,1,2,2,2)."""
+        return tuple(r for r, n in enumerate(self.layers) for _ in range(n))
+
+
+@dataclass(frozen=True)
+class PoolingSpace:
+    """Every configuration of one backbone on one data set, in canonical (lexicographic) order.
+
+    name        as in `load_space`
+    sizes       side of the searched feature maps in pixels, one per resolution
+    depth       L, the number of searched layers
+    default     the placement that the standard network uses
+    widths      channels of each searched layer; empty where this suite cannot train the backbone yet
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    depth: int
+    default: Config
+    widths: tuple[int, ...] = ()
+
+    @property
+    def poolings(self) -> int:
+        return len(self.sizes) - 1
+
+    @cached_property
+    def configs(self) -> tuple[Config, ...]:
+        """All configurations, in the order of the paper's Table 6."""
+        cuts = combinations(range(1, self.depth), self.poolings)
+        return tuple(Config(tuple(b - a for a, b in zip((0, *cut), (*cut, self.depth), strict=True))) for cut in cuts)
+
+    @cached_property
+    def _indices(self) -> dict[Config, int]:
+        return {config: index for index, config in enumerate(self.configs)}
+
+    def __len__(self) -> int:
+        return len(self.configs)
+
+    def __iter__(self) -> Iterator[Config]:
+        return iter(self.configs)
+
+    def __getitem__(self, index: int) -> Config:
+        return self.configs[index]
+
+    def __contains__(self, config: object) -> bool:
+        return config in self._indices
+
+    def index(self, config: Config | str | Iterable[int]) -> int:
+        """Position from 0. Raises UsageError for what is not in the space."""
+        parsed = Config.parse(config)
+        try:
+            return self._indices[parsed]
+        except KeyError:
+            raise UsageError(
+                f"{parsed} is not in {self.name}: its {len(self)} configurations have {self.poolings + 1} numbers "
+                f"of 1 or more that sum to {self.depth}, as {self.default} has"
+            ) from None
+
+    def number(self, config: Config | str | Iterable[int]) -> int:
+        """Position from 1, as printed in Table 6. Raises UsageError for what is not in the space."""
+        return self.index(config) + 1
+
+    def select(self, texts: Iterable[str]) -> tuple[Config, ...]:
+        """The configurations named by numbers ("7"), ranges ("1-36") or themselves ("[4,3,3]"), canonical order.
+
+        Raises UsageError naming the first text that is none of these.
+        """
+        chosen: set[Config] = set()
+        for text in texts:
+            if match := re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", text.strip(), re.ASCII):
+                first, last = int(match[1]), int(match[2] or match[1])
+                if not 1 <= first <= last <= len(self):
+                    raise UsageError(f"'{text}' is outside the numbers 1 to {len(self)} of {self.name}")
+                chosen.update(self.configs[first - 1 : last])
+            else:
+                chosen.add(self.configs[self.index(text)])
+        return tuple(sorted(chosen))
+
+
+_RESNET20_WIDTHS = (16,) + 3 * (16,) + 3 * (32,) + 3 * (64,)
+
+# Paper, Table 5. The stem is counted as a searched layer on CIFAR; on Food-101 and ImageNet the stem
+# and the first max-pool are fixed and not counted.
+SPACES = {
+    space.name: space
+    for space in (
+        PoolingSpace("resnet20-cifar10", (32, 16, 8), 10, Config((4, 3, 3)), _RESNET20_WIDTHS),
+        PoolingSpace("resnet18-cifar10", (32, 16, 8, 4), 9, Config((3, 2, 2, 2))),
+        PoolingSpace("resnet50-cifar100", (32, 16, 8, 4), 17, Config((4, 4, 6, 3))),
+        PoolingSpace("resnet50-food101", (56, 28, 14, 7), 16, Config((3, 4, 6, 3))),
+        PoolingSpace("resnet18-imagenet", (56, 28, 14, 7), 8, Config((2, 2, 2, 2))),
+    )
+}
+
+
+def load_space(name: str = "resnet20-cifar10") -> PoolingSpace:
+    """The named space. Raises UsageError, listing the names, for any other."""
+    try:
+        return SPACES[name]
+    except (KeyError, TypeError):
+        raise UsageError(f"unknown space '{name}': choose from {', '.join(SPACES)}") from None
+
+
+def require_trainable(space: PoolingSpace) -> None:
+    """Raises UsageError unless the space's backbone is built in `networks`."""
+    if not space.widths:
+        able = ", ".join(s.name for s in SPACES.values() if s.widths)
+        raise UsageError(f"{space.name} can be enumerated but not trained or costed yet: choose from {able}")
