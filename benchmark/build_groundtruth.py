@@ -1,0 +1,259 @@
+"""Builds a ground-truth table: trains what is missing, keeps a record of each run, writes the table.
+
+    python -m benchmark.build_groundtruth                                   # 36 configurations x 3 seeds, recipe paper
+    python -m benchmark.build_groundtruth --recipe smoke                    # the same in minutes, to see it work
+    python -m benchmark.build_groundtruth --epochs 10 --configs "[4,3,3]" --seeds 0
+    python -m benchmark.build_groundtruth --status
+
+Runs are filled seed by seed, so that any cut leaves a table that ranks. Kill it at any moment: the same
+command goes on where it stopped, and the records are the same as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from benchmark import cli, provenance
+from benchmark.errors import Failure
+from benchmark.ledger import CorruptRecord, Ledger, Run
+from benchmark.recipe import Recipe
+from benchmark.space import SPACES, load_space, require_trainable
+
+# For the workers. Neither can change a bit of a result: large blocks are kept instead of being handed back to
+# the system after every layer (each return costs page faults), and idle threads sleep instead of spinning.
+WORKER_ENVIRONMENT = {
+    "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=67108864",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+def arguments() -> cli.Parser:
+    parser = cli.Parser(prog="python -m benchmark.build_groundtruth", description=__doc__)
+    parser.add_argument("--space", default="resnet20-cifar10", metavar="S", help=f"one of {', '.join(SPACES)}")
+    parser.add_argument("--recipe", default="paper", metavar="R", help="paper (default) or smoke")
+    parser.add_argument("--configs", nargs="+", metavar="C", help='numbers, ranges or configurations: 1-36 "[4,3,3]"')
+    parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], metavar="N", help="default 0 1 2")
+    parser.add_argument("--out", default="results", metavar="DIR", help="default ./results")
+    parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--where", default="here", choices=["here"], help="here: on this machine")
+    parser.add_argument(
+        "--together", type=cli.positive, metavar="K", help="runs at once; default: what the machine fits"
+    )
+    parser.add_argument("--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h")
+    parser.add_argument("--status", action="store_true", help="say what is done and what is missing, and stop")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    cli.add_fields(parser, Recipe, "recipe, field by field (defaults of the preset paper)")
+    return parser
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """What a worker does with one run: claims it, trains it, writes its record."""
+
+    ledger: Ledger
+    data_root: str | None
+    device: str
+    provenance: dict[str, Any]
+
+    def __call__(self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]) -> bool | None:
+        from benchmark import train
+
+        with self.ledger.claim(run) as mine:
+            if not mine:
+                return False
+            if self.ledger.read(run):  # another builder finished it meanwhile
+                self.ledger.sweep(run)
+                return True
+            dataset, device = _dataset(self.ledger.recipe.dataset, self.data_root), train.device_named(self.device)
+            outcome = train.train_alone(
+                self.ledger.space,
+                run.config,
+                run.seed,
+                self.ledger.recipe,
+                dataset,
+                device,
+                self.ledger.checkpoint_path(run),
+                lambda fraction, facts: report({"fraction": fraction} | facts),
+                stop,
+            )
+            if outcome is None:
+                return None
+            results, seconds = outcome
+            numerics = train.numerics(self.ledger.recipe, device, dataset)
+            timings = {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+            self.ledger.write(run, results, numerics | self.provenance, timings)
+            return True
+
+
+@lru_cache(maxsize=1)
+def _dataset(name: str, root: str | None) -> Any:
+    from benchmark import data
+
+    return data.load(name, root, download=False)
+
+
+def default_together(recipe: Recipe, device: Any) -> int:
+    """As many runs as there are cores for them; on a GPU one."""
+    if device.type != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // recipe.threads)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    options = arguments().parse(words)
+    space = load_space(options.space)
+    require_trainable(space)
+    recipe = Recipe.preset(options.recipe, **cli.given_fields(options, Recipe))
+    configs = space.select(options.configs) if options.configs else space.configs
+    seeds = sorted(set(options.seeds))
+    ledger = Ledger.under(options.out, space, recipe)
+    if options.status:
+        return _print_status(ledger, configs, seeds, options.json)
+
+    from benchmark import data, train  # imports torch, so --status and errors in flags come before it
+
+    device = train.device_named(options.device)
+    dataset = data.load(recipe.dataset, options.data).reduced(recipe)  # faults are named before any training
+    together = options.together or default_together(recipe, device)
+    ledger.prepare()
+    runs = sorted(Run(seed, config) for seed in seeds for config in configs)
+    missing = _missing(ledger, runs)
+    works = {run: train.work(space, run.config, recipe, len(dataset.train), len(dataset.test)) for run in runs}
+    cli.say(f"{ledger.name}: {len(runs) - len(missing)} of {len(runs)} runs are there, data set {dataset.name}")
+    failed: dict[Run, str] = {}
+    interrupted = False
+    if missing:
+        if device.type == "cpu":
+            _say_how_long(space, recipe, device, together, sum(works[run] for run in missing), options.recipe)
+        failed, interrupted = _train(ledger, missing, works, together, options, len(dataset.train))
+    return _finish(ledger, configs, seeds, failed, interrupted, options, words)
+
+
+def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
+    """The runs without a record, in order. A corrupt record is set aside, with a line, and counts as missing."""
+    missing = []
+    for run in runs:
+        try:
+            if ledger.read(run):
+                ledger.sweep(run)
+            else:
+                missing.append(run)
+        except CorruptRecord as error:
+            aside = ledger.set_aside(run)
+            cli.say(f"{error}: kept as {aside.name}, to be trained again")
+            missing.append(run)
+    return missing
+
+
+def _say_how_long(space: Any, recipe: Recipe, device: Any, together: int, work: float, preset: str) -> None:
+    from benchmark import train
+
+    seconds = work / train.measure_speed(space, recipe, device) / min(together, default_together(recipe, device))
+    cli.say(
+        f"no GPU: about {cli.readable(seconds)} on this machine ({train.device_label(device)}, {together} at once, measured)"
+    )
+    if preset != "smoke":
+        cli.say("to see it work in minutes: python -m benchmark.build_groundtruth --recipe smoke")
+
+
+def _train(
+    ledger: Ledger, missing: list[Run], works: dict[Run, float], together: int, options: Any, train_images: int
+) -> tuple[dict[Run, str], bool]:
+    """Trains the missing runs; returns those that failed, with why, and whether Ctrl-C ended it."""
+    from benchmark.launch import launch
+    from benchmark.progress import ProgressLine
+
+    made_by = provenance.code_version() | {"together": together}
+    function = TrainRun(ledger, options.data, options.device, made_by)
+    fractions = dict.fromkeys(range(len(missing)), 0.0)
+    images: dict[int, tuple[int, int]] = {}  # position -> (first count heard, latest): a resumed run has trained before
+    with ProgressLine("training", sum(works[run] for run in missing)) as line:
+
+        def report(position: int, news: dict[str, Any]) -> None:
+            fractions[position] = news["fraction"]
+            images[position] = (images.get(position, (news["images"], 0))[0], news["images"])
+            done = sum(works[missing[p]] * f for p, f in fractions.items())
+            finished = sum(f == 1.0 for f in fractions.values())
+            words = f"{finished}/{len(missing)} runs · {missing[position].config} seed {missing[position].seed} epoch {news['epoch']}"
+            line.update(done, sum(last - first for first, last in images.values()), words)
+
+        deadline = time.monotonic() + options.stop_after if options.stop_after else None
+        outcome = launch(
+            function, missing, processes=together, report=report, environment=WORKER_ENVIRONMENT, deadline=deadline
+        )
+    return {missing[p]: why for p, why in outcome.failed.items()}, outcome.interrupted
+
+
+def _finish(
+    ledger: Ledger,
+    configs: Sequence[Any],
+    seeds: list[int],
+    failed: dict[Run, str],
+    interrupted: bool,
+    options: Any,
+    words: list[str],
+) -> int:
+    """Writes the table of all that is in the ledger and says how things stand."""
+    from benchmark import table
+
+    path = None
+    if records := ledger.records():
+        path = table.from_records(records, ledger.name).write(Path(options.out) / "tables")
+    state = ledger.status(configs, seeds)
+    left = sum(len(runs) for key, runs in state.items() if key != "done")
+    for run, why in sorted(failed.items()):
+        cli.say(f"failed: {run.config} seed {run.seed}: {why}")
+    if left and not failed:
+        again = shlex.join(["python", "-m", "benchmark.build_groundtruth", *words])
+        cli.say(f"{left} runs are left; go on with: {again}")
+    if options.json:
+        cli.print_json(_status_json(ledger, state) | {"table": str(path) if path else None})
+    elif path:
+        print(f"table: {path} ({len(state['done'])} of {len(configs) * len(seeds)} runs, {ledger.recipe.dataset})")
+    if failed:
+        raise Failure(f"{len(failed)} of {len(configs) * len(seeds)} runs failed; the others are kept")
+    return 130 if interrupted else 0
+
+
+def _status_json(ledger: Ledger, state: dict[str, list[Run]]) -> dict[str, Any]:
+    return {
+        "name": ledger.name,
+        "space": ledger.space.name,
+        "dataset": ledger.recipe.dataset,
+        "recipe": ledger.recipe.to_dict(),
+        "recipe_hash": ledger.recipe.hash,
+        "folder": str(ledger.folder),
+        "runs": {key: [{"config": str(r.config), "seed": r.seed} for r in runs] for key, runs in state.items()},
+    }
+
+
+def _print_status(ledger: Ledger, configs: Sequence[Any], seeds: list[int], as_json: bool) -> int:
+    state = ledger.status(configs, seeds)
+    if as_json:
+        cli.print_json(_status_json(ledger, state))
+        return 0
+    print(f"{ledger.name}  ({ledger.folder})")
+    for seed in seeds:
+        counts = {key: sum(run.seed == seed for run in runs) for key, runs in state.items()}
+        print(f"seed {seed}: " + ", ".join(f"{n} {key}" for key, n in counts.items() if n or key == "done"))
+    missing = state["missing"]
+    if missing:
+        shown = ", ".join(f"{run.config} seed {run.seed}" for run in missing[:5])
+        print(f"missing: {shown}" + (f" and {len(missing) - 5} more" if len(missing) > 5 else ""))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.command(main)

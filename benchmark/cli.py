@@ -1,0 +1,151 @@
+"""What the commands share: flags made from dataclass fields, one-line errors, exit codes. No torch.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+
+from benchmark.errors import Failure, UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but strict (no abbreviations) and with errors of one line."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """The namespace. Raises UsageError naming the first unknown flag and listing the known ones."""
+        namespace, unknown = self.parse_known_args(argv)
+        if unknown:
+            known = sorted({a.option_strings[0] for a in self._actions if a.option_strings} - {"-h"})
+            raise UsageError(f"unknown argument '{unknown[0]}': the flags here are {' '.join(known)}")
+        return namespace
+
+
+def _parse_bool(text: str) -> bool:
+    if text.lower() in ("true", "yes", "1"):
+        return True
+    if text.lower() in ("false", "no", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false")
+
+
+def _parser_of(hint: Any) -> tuple[Callable[[str], Any], str]:
+    """(function that reads the text of a flag, what its value looks like) for the type of a dataclass field."""
+    if get_origin(hint) in (Union, types.UnionType):  # `int | None`: the word "all" or "none" stands for None
+        inner, shape = _parser_of(next(a for a in get_args(hint) if a is not type(None)))
+
+        def optional(text: str) -> Any:
+            return None if text in ("all", "none") else inner(text)
+
+        optional.__name__ = getattr(inner, "__name__", "value")
+        return optional, f"{shape}|all"
+    if get_origin(hint) is Literal:
+        return str, "|".join(map(str, get_args(hint)))
+    if hint is bool:
+        return _parse_bool, "true|false"
+    if hint in (int, float, str):
+        return hint, {int: "N", float: "X", str: "TEXT"}[hint]
+    raise TypeError(f"no flag can be made for a field of type {hint}: use int, float, str, bool, Literal or X | None")
+
+
+def add_fields(parser: argparse.ArgumentParser, record: type, title: str) -> None:
+    """One flag per field of a dataclass: `batch_size: int = 256` becomes `--batch-size N`.
+
+    Flags that are not given leave no attribute behind, so that `given_fields` finds the overrides.
+    """
+    group = parser.add_argument_group(title)
+    hints = get_type_hints(record)
+    for field in fields(record):
+        read, shape = _parser_of(hints[field.name])
+        names = dict.fromkeys([f"--{field.name.replace('_', '-')}", f"--{field.name}"])
+        default = field.default if field.default is not MISSING else "required"
+        group.add_argument(
+            *names,
+            dest=field.name,
+            type=read,
+            default=argparse.SUPPRESS,
+            metavar=shape,
+            choices=get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else None,
+            help=f"default {'all' if default is None else default}",
+        )
+
+
+def given_fields(namespace: argparse.Namespace, record: type) -> dict[str, Any]:
+    """The fields of the dataclass that were given as flags."""
+    return {field.name: getattr(namespace, field.name) for field in fields(record) if hasattr(namespace, field.name)}
+
+
+def seed(text: str) -> int:
+    """A seed: a whole number from 0 to 2**31 - 1."""
+    if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"'{text}' is no seed: give whole numbers from 0 to {2**31 - 1}")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    if not re.fullmatch(r"\d{1,6}", text, re.ASCII) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """Seconds from "90", "90s", "8m" or "1.5h"."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text, re.ASCII)
+    if not match:
+        raise argparse.ArgumentTypeError(f"'{text}' is no time: write it as 90s, 8m or 1.5h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def readable(seconds: float) -> str:
+    """A time for people: "45 s", "12 min", "3.5 h", "2.1 days"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
+
+
+def say(text: str) -> None:
+    """A line of progress: standard error, so that standard output holds results only."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def command(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
+    """Runs a command and exits as this module's first lines say, without a traceback for a user's mistake."""
+    try:
+        code = main(None)
+        sys.stdout.flush()
+    except UsageError as error:
+        say(f"error: {error}")
+        code = 2
+    except (Failure, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # the reader of our output went away: nobody left to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            say(f"error: {error}")
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)

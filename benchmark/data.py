@@ -1,0 +1,325 @@
+"""Data sets: official files checked, images resident as uint8, order and augmentation from (seed, epoch).
+
+Every set is held as uint8 pixels of shape (N, 32, 32, 3) and int64 labels of shape (N,), where the
+training runs. A batch is one gather: crop, flip and selection are index arithmetic, so that what an
+epoch sees is a pure function of (seed, epoch), the same on every device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.cli import say
+from benchmark.errors import Failure, UsageError
+from benchmark.ledger import write_atomically
+from benchmark.recipe import Recipe
+from benchmark.streams import stream
+
+PADDING = 4  # pixels of black on each side before the random crop (spec: crop 32 from zero padding 4)
+
+# SHA-256 and size in bytes of the official files of the python version of CIFAR-10 (Krizhevsky, 2009).
+CIFAR10_FOLDER = "cifar-10-batches-py"
+CIFAR10_FILES = {
+    "data_batch_1": ("54636561a3ce25bd3e19253c6b0d8538147b0ae398331ac4a2d86c6d987368cd", 31035704),
+    "data_batch_2": ("766b2cef9fbc745cf056b3152224f7cf77163b330ea9a15f9392beb8b89bc5a8", 31035320),
+    "data_batch_3": ("0f00d98ebfb30b3ec0ad19f9756dc2630b89003e10525f5e148445e82aa6a1f9", 31035999),
+    "data_batch_4": ("3f7bb240661948b8f4d53e36ec720d8306f5668bd0071dcb4e6c947f78e9682b", 31035696),
+    "data_batch_5": ("d91802434d8376bbaeeadf58a737e3a1b12ac839077e931237e0dcd43adcb154", 31035623),
+    "test_batch": ("f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831", 31035526),
+}
+CIFAR10_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+
+
+@dataclass(frozen=True)
+class Images:
+    """One labelled set: pixels uint8 (N, 32, 32, 3), labels int64 (N,)."""
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, count: int | None) -> Images:
+        """The first so many (None: all). Raises UsageError if there are fewer."""
+        if count is not None and count > len(self):
+            raise UsageError(f"{count} images were asked for, but the set has {len(self)}: ask for fewer, or for all")
+        return self if count is None or count == len(self) else Images(self.pixels[:count], self.labels[:count])
+
+    def subset(self, indices: np.ndarray) -> Images:
+        chosen = torch.from_numpy(indices)
+        return Images(self.pixels[chosen], self.labels[chosen])
+
+    def to(self, device: torch.device) -> Images:
+        return Images(self.pixels.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test set, with what normalisation needs (per channel, of pixels scaled to [0, 1])."""
+
+    name: str
+    train: Images
+    test: Images
+    classes: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    checksum: str
+
+    def reduced(self, recipe: Recipe) -> Dataset:
+        """With the subset sizes of a recipe, for stand-alone training."""
+        return replace(self, train=self.train.first(recipe.train_images), test=self.test.first(recipe.eval_images))
+
+
+def default_root() -> Path:
+    """`$NASBENCH_POOLING_DATA`, else the user's cache."""
+    if given := os.environ.get("NASBENCH_POOLING_DATA"):
+        return Path(given)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "nas-bench-pooling"
+
+
+def load(name: str, root: Path | str | None = None, download: bool = True) -> Dataset:
+    """The named data set: `cifar10` (official files below `root`) or `synthetic` (made in code).
+
+    Raises UsageError for unknown names and for files that are missing in part, cut short or foreign;
+    Failure where CIFAR-10 is absent and cannot be downloaded.
+    """
+    if name == "synthetic":
+        return _synthetic()
+    if name == "cifar10":
+        return _cifar10(Path(root) if root is not None else default_root(), download)
+    raise UsageError(f"unknown data set '{name}': choose from cifar10, synthetic")
+
+
+def _by_hand(root: Path) -> str:
+    return f"fetch cifar-10-python.tar.gz from {CIFAR10_PAGE} and unpack it in {root}, or use --dataset synthetic"
+
+
+def cifar10_faults(root: Path) -> list[str]:
+    """What is wrong with the official files below root, one line each; empty when all six are right."""
+    faults = []
+    for name, (sha256, size) in CIFAR10_FILES.items():
+        path = root / CIFAR10_FOLDER / name
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            faults.append(f"{path} is missing")
+            continue
+        except OSError as error:
+            faults.append(f"{path} cannot be read ({error.strerror})")
+            continue
+        if hashlib.sha256(data).hexdigest() != sha256:
+            short = f" (cut short: {len(data):,} of {size:,} bytes)" if len(data) < size else ""
+            faults.append(f"{path} is not the official file{short}")
+    return faults
+
+
+def _cifar10(root: Path, download: bool) -> Dataset:
+    folder = root / CIFAR10_FOLDER
+    if download and not any((folder / name).exists() for name in CIFAR10_FILES):
+        _download_cifar10(root)
+    if faults := cifar10_faults(root):
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise UsageError(f"{faults[0]}{more}: remove {folder} to have it downloaded again, or {_by_hand(root)}")
+
+    def read(name: str) -> tuple[np.ndarray, list[int]]:
+        # Unpickling is safe here and only here: these bytes are known to be the official ones.
+        batch = pickle.loads((folder / name).read_bytes(), encoding="latin1")
+        return batch["data"], batch["labels"]
+
+    def gather(names: list[str]) -> Images:
+        parts = [read(name) for name in names]
+        planar = np.concatenate([data for data, _ in parts]).reshape(-1, 3, 32, 32)
+        labels = np.concatenate([np.asarray(labels, np.int64) for _, labels in parts])
+        return Images(torch.from_numpy(np.ascontiguousarray(planar.transpose(0, 2, 3, 1))), torch.from_numpy(labels))
+
+    *train, test = CIFAR10_FILES
+    content = hashlib.sha256("".join(sha256 for sha256, _ in CIFAR10_FILES.values()).encode()).hexdigest()
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    return Dataset("cifar10", gather(train), gather([test]), 10, mean, std, content)
+
+
+def _download_cifar10(root: Path) -> None:
+    """Has torchvision fetch the official archive; what arrives appears in one rename."""
+    import torchvision
+
+    say(f"CIFAR-10 is not in {root}: downloading it (170 MB) ...")
+    previous = socket.getdefaulttimeout()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        socket.setdefaulttimeout(15)  # without a network, say so soon instead of hanging
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as scratch, redirect_stdout(sys.stderr):
+            torchvision.datasets.CIFAR10(scratch, download=True)
+            os.rename(Path(scratch) / CIFAR10_FOLDER, root / CIFAR10_FOLDER)
+    except Exception as error:  # torchvision and urllib raise many kinds; each means that there is no data
+        reason = " ".join(str(error).split())[:120]
+        raise Failure(f"CIFAR-10 is not in {root} and could not be downloaded ({reason}): {_by_hand(root)}") from None
+    finally:
+        socket.setdefaulttimeout(previous)
+
+
+def _synthetic() -> Dataset:
+    from benchmark import synthetic
+
+    digest = hashlib.sha256()
+    sets = []
+    for split, count in (("train", 8192), ("test", 2048)):
+        pixels, labels = synthetic.generate(count, split)
+        digest.update(pixels.tobytes() + labels.astype("<i8").tobytes())
+        sets.append(Images(torch.from_numpy(pixels), torch.from_numpy(labels)))
+    half, quarter = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    return Dataset("synthetic", sets[0], sets[1], 10, half, quarter, digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class Split:
+    """The two halves of a training set: `train` learns weights, `validation` gives rewards and scores (spec, 4)."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    seed: int
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.train.astype("<i8").tobytes() + self.validation.astype("<i8").tobytes()).hexdigest()
+
+
+def split_in_half(count: int, seed: int = 0) -> Split:
+    """A seeded 50/50 split of `count` images; both halves in ascending order of index."""
+    order = stream("split", seed).permutation(count)
+    half = count // 2
+    return Split(np.sort(order[:half]), np.sort(order[half:]), seed)
+
+
+def store_split(split: Split, dataset: Dataset, folder: Path) -> Path:
+    """Writes the split's indices as text, or checks them where they are stored already.
+
+    Raises UsageError if the stored split is another one.
+    """
+    path = folder / f"{dataset.name}-seed{split.seed}.json"
+    stored = {
+        "dataset": dataset.name,
+        "dataset_checksum": dataset.checksum,
+        "seed": split.seed,
+        "sha256": split.sha256,
+        "train": split.train.tolist(),
+        "validation": split.validation.tolist(),
+    }
+    text = json.dumps(stored) + "\n"
+    if path.exists():
+        if path.read_text() != text:
+            raise UsageError(f"{path} holds another split than this version makes: keep it and use another --out")
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.encode(), path.with_name(f"{path.name}.{os.getpid()}.partial"))
+    return path
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What one epoch sees: `order` int64 (N,), and per position the crop's corner and whether it is mirrored."""
+
+    order: Tensor
+    top: Tensor
+    left: Tensor
+    mirrored: Tensor
+
+
+def augmentation(count: int, seed: int, epoch: int) -> Augmentation:
+    """Order, crops and flips of an epoch: a pure function of (count, seed, epoch)."""
+    draw = stream("epoch", seed, epoch)
+    order = draw.permutation(count)
+    corners = draw.integers(0, 2 * PADDING + 1, size=(2, count))
+    mirrored = draw.integers(0, 2, size=count)
+    return Augmentation(*(torch.from_numpy(a) for a in (order, corners[0], corners[1], mirrored)))
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Serves one set as normalised batches (x: (B, 3, 32, 32) in `dtype`, y: int64 (B,))."""
+
+    images: Images
+    scale: Tensor  # x = pixel * scale + shift, float32 (3072,): one entry per byte of an image
+    shift: Tensor
+    batch_size: int
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+
+    @classmethod
+    def of(cls, images: Images, dataset: Dataset, recipe: Recipe, device: torch.device) -> Batches:
+        pixels = images.pixels[0].numel() // 3
+        mean, std = (torch.tensor(v, device=device).repeat(pixels) for v in (dataset.mean, dataset.std))
+        return cls(
+            images.to(device),
+            1 / (255 * std),
+            -mean / std,
+            recipe.batch_size,
+            torch.bfloat16 if recipe.precision == "bf16" else torch.float32,
+            torch.channels_last if recipe.memory_layout == "channels_last" else torch.contiguous_format,
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def steps(self) -> int:
+        """Training batches per epoch: full ones only, or a single short one where the set is smaller than a batch."""
+        return max(1, len(self) // self.batch_size)
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        # Flat rows with one scale per byte: four times as fast on a CPU as broadcasting over a last axis of 3.
+        x = torch.addcmul(self.shift, pixels.flatten(1).to(torch.float32), self.scale).to(self.dtype)
+        return x.view(pixels.shape).permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
+
+    def train(self, plan: Augmentation, step: int) -> tuple[Tensor, Tensor]:
+        """The step-th augmented batch of an epoch."""
+        here = slice(step * self.batch_size, (step + 1) * self.batch_size)
+        device = self.images.pixels.device
+        chosen, top, left, mirrored = (
+            t[here].to(device, non_blocking=True) for t in (plan.order, plan.top, plan.left, plan.mirrored)
+        )
+        pixels = crop_and_flip(self.images.pixels.index_select(0, chosen), top, left, mirrored)
+        return self._normalise(pixels), self.images.labels[chosen]
+
+    def chosen(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The images at these positions, not augmented."""
+        indices = indices.to(self.images.pixels.device)
+        return self._normalise(self.images.pixels.index_select(0, indices)), self.images.labels[indices]
+
+    def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The whole set in order, not augmented, nothing dropped."""
+        for start in range(0, len(self), self.batch_size):
+            here = slice(start, start + self.batch_size)
+            yield self._normalise(self.images.pixels[here]), self.images.labels[here]
+
+
+def crop_and_flip(pixels: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+    """Crops 32x32 from zero padding 4, then mirrors where asked: uint8 (B, 32, 32, 3) in and out.
+
+    top, left: int64 (B,), the corner in the padded image, 0 to 8; mirrored: int64 (B,), 0 or 1.
+    A mirrored crop is a crop of the mirrored image, so both are laid side by side and every image's
+    window is copied row by row: on a CPU several times as fast as gathering byte by byte.
+    """
+    count, side, _, channels = pixels.shape
+    either = torch.stack([pixels, pixels.flip(2)], dim=1)
+    padded = torch.nn.functional.pad(either, (0, 0, *4 * (PADDING,)))
+    windows = padded.flatten(3).unfold(2, side, 1).unfold(3, side * channels, channels)
+    # mirroring moves the corner: crop the mirrored image at the mirrored place, so that `left` means one thing
+    corner = torch.where(mirrored == 1, 2 * PADDING - left, left)
+    image = torch.arange(count, device=pixels.device)
+    return windows[image, mirrored, top, corner].view(pixels.shape)

@@ -1,0 +1,189 @@
+"""Runs a function on many items, several at once, in processes of their own. Knows nothing of pooling.
+
+    launch(function, items, processes=4, report=print)
+
+`function(item, report, stop)` is called once per item in some worker process and returns True when the item
+is finished, False when somebody else holds it (it is tried again later), None when `stop()` made it leave.
+A failing item takes only itself down. Workers die with their parent, however it dies.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+Function = Callable[[Any, Callable[[Any], None], Callable[[], bool]], bool | None]
+
+BUSY_PAUSE = 0.5  # seconds before asking again for an item that somebody else holds
+
+
+@dataclass
+class Outcome:
+    """What became of the items, by position: `done`, `failed` (with one line why), the rest left over."""
+
+    done: list[int] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
+    """A worker: takes positions from the pipe until it closes."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which asks politely
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def die_with_parent() -> None:
+        wait([parent.sentinel])
+        os._exit(1)  # a killed parent can ask for nothing any more
+
+    threading.Thread(target=die_with_parent, daemon=True).start()
+    while True:
+        try:
+            position = pipe.recv()
+        except EOFError:
+            return
+
+        def report(news: Any, position: int = position) -> None:
+            pipe.send(("news", position, news))
+
+        try:
+            finished = function(items[position], report, stopping.is_set)
+            pipe.send(("end", position, finished))
+        except Exception as error:
+            pipe.send(("failed", position, " ".join(f"{type(error).__name__}: {error}".split())))
+
+
+@dataclass
+class _Worker:
+    process: multiprocessing.process.BaseProcess
+    pipe: Connection
+    position: int | None = None
+
+
+def launch(
+    function: Function,
+    items: Sequence[Any],
+    *,
+    processes: int,
+    report: Callable[[int, Any], None] = lambda position, news: None,
+    environment: Mapping[str, str] | None = None,
+    deadline: float | None = None,
+) -> Outcome:
+    """Runs `function` on all items, in order, at most `processes` at once. Blocks until nothing is left to do.
+
+    report       called in this process with (position, whatever the function reported)
+    environment  variables that the workers get on top of this process's
+    deadline     `time.monotonic()` at which the workers are asked to stop at their next checkpoint
+
+    Ctrl-C asks the workers to stop likewise; the outcome then says `interrupted`. A second one kills them.
+    """
+    context = multiprocessing.get_context("spawn")  # forking a process that has used threads can hang it
+    outcome = Outcome()
+    waiting = list(range(len(items)))
+    held: dict[int, float] = {}  # position -> when to ask again
+    workers: list[_Worker] = []
+    stopping = False
+
+    def start_worker() -> _Worker:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(function, items, theirs), daemon=True)
+        saved = dict(os.environ)
+        os.environ.update(environment or {})  # some variables are read before any of our code runs
+        try:
+            process.start()
+        finally:
+            os.environ.clear()
+            os.environ.update(saved)
+        theirs.close()
+        return _Worker(process, ours)
+
+    def ask_to_stop() -> None:
+        nonlocal stopping
+        stopping = True
+        for worker in workers:
+            if worker.process.is_alive():
+                worker.process.terminate()
+
+    def next_position() -> int | None:
+        now = time.monotonic()
+        for position, when in held.items():
+            if when <= now:
+                del held[position]
+                return position
+        return waiting.pop(0) if waiting else None
+
+    def feed(worker: _Worker) -> None:
+        if not stopping and worker.position is None and (position := next_position()) is not None:
+            worker.position = position
+            worker.pipe.send(position)
+
+    def listen(worker: _Worker) -> None:
+        try:
+            kind, position, payload = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            if worker.position is not None and not stopping:
+                why = f"its process ended with code {worker.process.exitcode} (out of memory, or killed)"
+                outcome.failed[worker.position] = why
+            workers.remove(worker)
+            if not stopping and (waiting or held):
+                workers.append(start_worker())
+            return
+        if kind == "news":
+            report(position, payload)
+            return
+        worker.position = None
+        if kind == "failed":
+            outcome.failed[position] = payload
+        elif payload is True:
+            outcome.done.append(position)
+        elif payload is False:
+            held[position] = time.monotonic() + BUSY_PAUSE
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, _as_interrupt) if in_main_thread else None
+    try:
+        workers += [start_worker() for _ in range(min(processes, len(items)))]
+        while True:
+            try:
+                for worker in workers:
+                    feed(worker)
+                if all(worker.position is None for worker in workers) and (stopping or not (waiting or held)):
+                    break
+                for ready in wait([worker.pipe for worker in workers], timeout=0.2):
+                    listen(next(worker for worker in workers if worker.pipe is ready))
+                if deadline is not None and not stopping and time.monotonic() >= deadline:
+                    ask_to_stop()
+            except KeyboardInterrupt:
+                if outcome.interrupted:
+                    raise
+                outcome.interrupted = True
+                print("\nstopping at the next checkpoint (Ctrl-C again: at once) ...", file=sys.stderr, flush=True)
+                ask_to_stop()
+                deadline = None
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+        for worker in workers:
+            worker.pipe.close()  # an idle worker leaves by itself
+        for worker in workers:
+            worker.process.join(timeout=0 if outcome.interrupted and worker.position is not None else 5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+    return outcome
+
+
+def _as_interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,216 @@
+"""The ledger: one atomic JSON record per run. No torch.
+
+A ledger is a folder for one (space, recipe): `records/` holds what is finished, `work/` what is under
+way (checkpoints and locks). A record is written beside and renamed, so it is whole or absent. A run is
+trained by whoever holds its lock; the lock goes when its process does, however it ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from benchmark.errors import UsageError
+from benchmark.recipe import Recipe
+from benchmark.space import Config, PoolingSpace
+
+SCHEMA = 1
+CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One training from scratch. Ordered seed by seed, so that any cut leaves a table that ranks."""
+
+    seed: int
+    config: Config
+
+
+class CorruptRecord(UsageError):
+    """A record that cannot be believed: cut short, altered, or of another run."""
+
+
+def checksum(record: dict[str, Any]) -> str:
+    """SHA-256 of a record without its timings: two trainings of one run on one device have the same."""
+    body = {key: value for key, value in record.items() if key not in ("timings", "checksum")}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def write_atomically(path: Path, data: bytes, partial: Path | None = None) -> None:
+    """Writes beside (or at `partial`, on the same file system) and renames: whole or absent, even after a power cut."""
+    partial = partial or path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The runs of one space under one recipe, in `folder`."""
+
+    folder: Path
+    space: PoolingSpace
+    recipe: Recipe
+
+    @classmethod
+    def under(cls, out: Path | str, space: PoolingSpace, recipe: Recipe) -> Ledger:
+        """The ledger's place below an output folder: `OUT/ledgers/NAME`."""
+        return cls(Path(out) / "ledgers" / table_name(space, recipe), space, recipe)
+
+    @property
+    def name(self) -> str:
+        return table_name(self.space, self.recipe)
+
+    def stem(self, run: Run) -> str:
+        return f"{self.space.number(run.config):03d}-seed{run.seed}"
+
+    def record_path(self, run: Run) -> Path:
+        return self.folder / "records" / f"{self.stem(run)}.json"
+
+    def checkpoint_path(self, run: Run) -> Path:
+        return self.folder / "work" / f"{self.stem(run)}.pt"
+
+    def _lock_path(self, run: Run) -> Path:
+        return self.folder / "work" / f"{self.stem(run)}.lock"
+
+    def prepare(self) -> None:
+        """Makes the folders and states the recipe in words."""
+        for part in ("records", "work"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        statement = {"space": self.space.name, "recipe": self.recipe.to_dict(), "recipe_hash": self.recipe.hash}
+        path = self.folder / "recipe.json"
+        if not path.exists():
+            partial = path.with_name(f"recipe.json.{os.getpid()}.partial")  # two builders may both be first
+            write_atomically(path, json.dumps(statement, indent=1).encode() + b"\n", partial)
+
+    def read(self, run: Run) -> dict[str, Any] | None:
+        """The record of a run, or None where there is none. Raises CorruptRecord, naming file and fault."""
+        path = self.record_path(run)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        return self._parse(path, data, run)
+
+    def _parse(self, path: Path, data: bytes, run: Run) -> dict[str, Any]:
+        try:
+            record = json.loads(data)
+        except ValueError:
+            raise CorruptRecord(f"{path}: not a whole JSON record") from None
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+            raise CorruptRecord(f"{path}: not a record of schema {SCHEMA}")
+        expected = {
+            "space": self.space.name,
+            "config": str(run.config),
+            "seed": run.seed,
+            "recipe_hash": self.recipe.hash,
+        }
+        for key, value in expected.items():
+            if record.get(key) != value:
+                raise CorruptRecord(f"{path}: its {key} is {record.get(key)!r}, expected {value!r}")
+        if record.get("checksum") != checksum(record):
+            raise CorruptRecord(f"{path}: its content does not match its checksum")
+        return record
+
+    def write(self, run: Run, results: dict[str, Any], provenance: dict[str, Any], timings: dict[str, Any]) -> None:
+        """Writes the record of a finished run, then removes its checkpoint and lock.
+
+        results: `test_accuracy` (per cent, last epoch), `images` (trained on), `curves` (per epoch).
+        Raises ValueError if a number is not finite.
+        """
+        record = {
+            "schema": SCHEMA,
+            "space": self.space.name,
+            "config": str(run.config),
+            "number": self.space.number(run.config),
+            "seed": run.seed,
+            "recipe": self.recipe.to_dict(),
+            "recipe_hash": self.recipe.hash,
+            "recipe_label": self.recipe.label,
+            **results,
+            "provenance": provenance,
+            "timings": timings,
+        }
+        if not all(math.isfinite(value) for name in CURVES for value in results["curves"][name]):
+            raise ValueError("a record holds finite numbers only")
+        record["checksum"] = checksum(record)
+        text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+        partial = self.folder / "work" / f"{self.stem(run)}.json.partial"
+        write_atomically(self.record_path(run), text.encode(), partial)
+        self.sweep(run)
+
+    def sweep(self, run: Run) -> None:
+        """Removes what a finished run left in `work/`.
+
+        Safe for the lock too: whoever still waits for it will find the record first thing.
+        """
+        for path in (self.checkpoint_path(run), self._lock_path(run)):
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def claim(self, run: Run) -> Iterator[bool]:
+        """Yields True while this process alone may train the run, False where another one holds it."""
+        lock = FileLock(self._lock_path(run))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def set_aside(self, run: Run) -> Path:
+        """Renames a corrupt record so that its run counts as missing; nothing is lost."""
+        path = self.record_path(run)
+        aside = path.with_name(path.name + ".corrupt")
+        os.replace(path, aside)
+        return aside
+
+    def records(self) -> list[dict[str, Any]]:
+        """All records of this ledger, by seed, then configuration. Raises CorruptRecord for the first bad one."""
+        return [self._parse(path, path.read_bytes(), run) for run, path in self._files()]
+
+    def _files(self) -> list[tuple[Run, Path]]:
+        found = []
+        for path in (self.folder / "records").glob("*.json"):
+            if match := re.fullmatch(r"(\d+)-seed(\d+)", path.stem):
+                number = int(match[1])
+                if 1 <= number <= len(self.space):
+                    found.append((Run(int(match[2]), self.space[number - 1]), path))
+        return sorted(found)
+
+    def status(self, configs: Iterable[Config], seeds: Iterable[int]) -> dict[str, list[Run]]:
+        """The asked-for runs, by state: done, running (somebody holds it), started (has a checkpoint), missing, corrupt."""
+        states: dict[str, list[Run]] = {key: [] for key in ("done", "running", "started", "missing", "corrupt")}
+        for run in sorted(Run(seed, config) for seed in seeds for config in configs):
+            try:
+                state = "done" if self.read(run) else None
+            except CorruptRecord:
+                state = "corrupt"
+            if state is None and self._lock_path(run).exists():
+                with self.claim(run) as free:
+                    state = None if free else "running"
+            if state is None:
+                state = "started" if self.checkpoint_path(run).exists() else "missing"
+            states[state].append(run)
+        return states
+
+
+def table_name(space: PoolingSpace, recipe: Recipe) -> str:
+    """The name under which a ledger and its table are kept: space, data where they differ, recipe, hash."""
+    data = "" if space.name.endswith(f"-{recipe.dataset}") else f"-on-{recipe.dataset}"
+    return f"{space.name}{data}-{recipe.label}-{recipe.hash}"

@@ -1,0 +1,37 @@
+"""Which code made a result. No torch."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import benchmark
+
+
+@lru_cache
+def code_version() -> dict[str, Any]:
+    """Version, and commit where the package runs from a checkout.
+
+    `git_dirty` looks at the code alone: results that are being written do not count.
+    """
+    root = Path(__file__).resolve().parent.parent
+    commit = dirty = None
+    if (root / ".git").exists():
+        try:
+            commit = _git(root, "rev-parse", "HEAD").strip()
+            dirty = bool(_git(root, "status", "--porcelain", "--", "benchmark", "nas_methods").strip())
+        except (OSError, subprocess.SubprocessError):
+            commit = dirty = None  # no git on this machine, or a checkout it refuses to read
+    return {
+        "version": benchmark.__version__,
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "python": platform.python_version(),
+    }
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=root, check=True, capture_output=True, text=True, timeout=20).stdout

@@ -1,0 +1,263 @@
+"""Training: one SGD step, one evaluation, and the loop that makes a stand-alone network's record.
+
+Models and batches are handed in. The supernets use the same `Learner`; a method never trains by itself.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import platform
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark import costs, data, networks
+from benchmark.cli import say
+from benchmark.errors import Failure, UsageError
+from benchmark.ledger import CURVES, write_atomically
+from benchmark.recipe import Recipe
+from benchmark.space import Config, PoolingSpace
+
+CHECKPOINT_SECONDS = 30.0
+ENGINE = "eager"  # how the step runs; the name of the numerics that a record was made with
+
+
+def device_named(name: str) -> torch.device:
+    """The torch device for `auto`, `cpu`, `cuda` or `cuda:N`. Raises UsageError where it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name != "cpu" and not name.startswith("cuda"):
+        raise UsageError(f"unknown device '{name}': choose from auto, cpu, cuda, cuda:N")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device '{name}' is not there: torch sees no GPU; use --device cpu")
+    return torch.device(name)
+
+
+@lru_cache
+def device_label(device: torch.device) -> str:
+    """The device's name as its maker gives it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def numerics(recipe: Recipe, device: torch.device, dataset: data.Dataset) -> dict[str, Any]:
+    """What the last bits of a result depend on, beside recipe and seed. A checkpoint is resumed under the same only."""
+    return {
+        "device": device_label(device),
+        "engine": ENGINE,
+        "precision": recipe.precision,
+        "torch": torch.__version__,
+        "dataset": {"name": dataset.name, "checksum": dataset.checksum},
+    }
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """Cosine from `lr` to 0, stepped per batch: step 0 trains with the full rate."""
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+class Learner:
+    """A network with its SGD momentum: what a training step moves and a checkpoint keeps."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device) -> None:
+        layout = torch.channels_last if recipe.memory_layout == "channels_last" else torch.contiguous_format
+        self.network = network.to(device=device, memory_format=layout)
+        self.recipe = recipe
+        self.device = device
+        self.optimizer = torch.optim.SGD(
+            network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+
+    def precision(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+
+    def learn(self, x: Tensor, y: Tensor, path: Sequence[int], rate: float) -> tuple[Tensor, Tensor]:
+        """One SGD step on a batch. Returns (mean cross-entropy, number right), before the step, on the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.network.train()
+        with self.precision():
+            logits = self.network(x, path)
+        loss = F.cross_entropy(logits, y)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach(), (logits.detach().argmax(1) == y).sum()
+
+    @torch.inference_mode()
+    def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]], path: Sequence[int]) -> tuple[float, float]:
+        """(mean cross-entropy, fraction right) over all images of the batches, weighted by their sizes."""
+        self.network.eval()
+        loss = right = count = 0.0
+        with self.precision():
+            for x, y in batches:
+                logits = self.network(x, path)
+                loss += F.cross_entropy(logits, y, reduction="sum").item()
+                right += (logits.argmax(1) == y).sum().item()
+                count += len(y)
+        return loss / count, right / count
+
+    def state(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+@dataclass
+class Checkpoint:
+    """A file with everything that a killed training needs to go on as if nothing had happened.
+
+    `stamp` says which training and which numerics; a checkpoint with another stamp is not resumed.
+    """
+
+    path: Path | None
+    stamp: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self._written = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The state, or None where there is none that fits. One line says so where one had to be ignored."""
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            stamp, state = saved["stamp"], saved["state"]
+        except Exception as error:  # a file of any content may stand there; torch raises many kinds
+            say(f"{self.path} is no checkpoint ({type(error).__name__}): this training starts afresh")
+            return None
+        if stamp != self.stamp:
+            say(f"{self.path} was made by another version, device or data set: this training starts afresh")
+            return None
+        return state
+
+    @property
+    def due(self) -> bool:
+        return self.path is not None and time.monotonic() - self._written > CHECKPOINT_SECONDS
+
+    def save(self, state: dict[str, Any]) -> None:
+        if self.path is None:
+            return
+        buffer = io.BytesIO()
+        torch.save({"stamp": self.stamp, "state": state}, buffer)
+        write_atomically(self.path, buffer.getvalue())
+        self._written = time.monotonic()
+
+    def remove(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def train_alone(
+    space: PoolingSpace,
+    config: Config,
+    seed: int,
+    recipe: Recipe,
+    dataset: data.Dataset,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    progress: Callable[[float, dict[str, Any]], None] = lambda fraction, facts: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[dict[str, Any], float] | None:
+    """Trains one configuration from scratch and tests it after every epoch (spec, section 3).
+
+    Returns ({test_accuracy, images, curves}, seconds), accuracies in per cent, or None when `stop` ended it
+    at a checkpoint. The result depends on (space, config, seed, recipe, data, device) alone, not on being
+    stopped, killed or resumed. Raises Failure if the loss is no longer finite.
+    """
+    torch.set_num_threads(recipe.threads)
+    dataset = dataset.reduced(recipe)
+    train_set = data.Batches.of(dataset.train, dataset, recipe, device)
+    test_set = data.Batches.of(dataset.test, dataset, recipe, device)
+    network = networks.ResNet(space, dataset.classes)
+    networks.initialise(network, seed)
+    learner = Learner(network, recipe, device)
+
+    curves: dict[str, list[float]] = {name: [] for name in CURVES}
+    step, loss_sum, right_sum, seconds = 0, 0.0, 0.0, 0.0
+    stamp = {"recipe": recipe.hash, "config": str(config), "seed": seed} | numerics(recipe, device, dataset)
+    keeper = Checkpoint(checkpoint, stamp)
+    if saved := keeper.load():
+        learner.restore(saved["learner"])
+        curves, step, seconds = saved["curves"], saved["step"], saved["seconds"]
+        loss_sum, right_sum = saved["loss_sum"], saved["right_sum"]
+    began = time.monotonic() - seconds
+
+    def keep() -> None:
+        state = {"learner": learner.state(), "curves": curves, "step": step, "seconds": time.monotonic() - began}
+        keeper.save(state | {"loss_sum": loss_sum, "right_sum": right_sum})
+
+    steps = train_set.steps
+    total = steps * recipe.epochs
+    batch = min(recipe.batch_size, len(train_set))
+    plan = None
+    while step < total:
+        epoch, within = divmod(step, steps)
+        if plan is None or within == 0:
+            plan = data.augmentation(len(train_set), seed, epoch)
+        x, y = train_set.train(plan, within)
+        loss, right = learner.learn(x, y, config.path, learning_rate(recipe, step, total))
+        loss_sum += float(loss)
+        right_sum += float(right)
+        step += 1
+        if within + 1 == steps:
+            if not math.isfinite(loss_sum):
+                raise Failure(f"{config} seed {seed}: the loss is {loss_sum} in epoch {epoch + 1}; try a lower --lr")
+            test_loss, test_fraction = learner.evaluate(test_set.plain(), config.path)
+            values = (loss_sum / steps, 100 * right_sum / (steps * batch), test_loss, 100 * test_fraction)
+            for name, value in zip(CURVES, values, strict=True):
+                curves[name].append(value)
+            loss_sum = right_sum = 0.0
+        progress(step / total, {"epoch": epoch + 1, "images": step * batch})
+        if stop():
+            keep()
+            return None
+        if keeper.due:
+            keep()
+    results = {"test_accuracy": curves["test_accuracy"][-1], "images": total * batch, "curves": curves}
+    return results, time.monotonic() - began
+
+
+def work(space: PoolingSpace, config: Config, recipe: Recipe, train_images: int, eval_images: int) -> float:
+    """MACs of a whole training: three forward passes per trained image, one per tested image."""
+    return costs.macs(space, config) * recipe.epochs * (3 * train_images + eval_images)
+
+
+def measure_speed(space: PoolingSpace, recipe: Recipe, device: torch.device, seconds: float = 3.0) -> float:
+    """MACs per second that one run reaches on this machine, from a few steps of the default configuration."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(recipe.threads)
+    try:
+        network = networks.ResNet(space)
+        networks.initialise(network, 0)
+        learner = Learner(network, recipe, device)
+        shape = (recipe.batch_size, 32, 32, 3)
+        pixels = torch.zeros(shape, device=device).permute(0, 3, 1, 2)
+        labels = torch.zeros(shape[0], dtype=torch.long, device=device)
+        learner.learn(pixels, labels, space.default.path, 0.0)  # the first step also sets things up
+        began, done = time.monotonic(), 0
+        while done < 2 or time.monotonic() - began < seconds:
+            learner.learn(pixels, labels, space.default.path, 0.0)[0].item()
+            done += 1
+        per_step = 3 * costs.macs(space, space.default) * recipe.batch_size
+        return done * per_step / (time.monotonic() - began)
+    finally:
+        torch.set_num_threads(threads)
