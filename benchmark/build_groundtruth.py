@@ -28,13 +28,6 @@ from benchmark.ledger import CorruptRecord, Ledger, Run
 from benchmark.recipe import Recipe
 from benchmark.space import SPACES, load_space, require_trainable
 
-# For the workers. Neither can change a bit of a result: large blocks are kept instead of being handed back to
-# the system after every layer (each return costs page faults), and idle threads sleep instead of spinning.
-WORKER_ENVIRONMENT = {
-    "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=67108864",
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
-
 
 def arguments() -> cli.Parser:
     parser = cli.Parser(prog="python -m benchmark.build_groundtruth", description=__doc__)
@@ -172,7 +165,7 @@ def _train(
     ledger: Ledger, missing: list[Run], works: dict[Run, float], together: int, options: Any, train_images: int
 ) -> tuple[dict[Run, str], bool]:
     """Trains the missing runs; returns those that failed, with why, and whether Ctrl-C ended it."""
-    from benchmark.launch import launch
+    from benchmark.launch import LEAN_ENVIRONMENT, launch
     from benchmark.progress import ProgressLine
 
     made_by = provenance.code_version() | {"together": together}
@@ -191,7 +184,7 @@ def _train(
 
         deadline = time.monotonic() + options.stop_after if options.stop_after else None
         outcome = launch(
-            function, missing, processes=together, report=report, environment=WORKER_ENVIRONMENT, deadline=deadline
+            function, missing, processes=together, report=report, environment=LEAN_ENVIRONMENT, deadline=deadline
         )
     return {missing[p]: why for p, why in outcome.failed.items()}, outcome.interrupted
 
@@ -206,11 +199,11 @@ def _finish(
     words: list[str],
 ) -> int:
     """Writes the table of all that is in the ledger and says how things stand."""
-    from benchmark import table
+    from benchmark.table import GroundTruth
 
     path = None
     if records := ledger.records():
-        path = table.from_records(records, ledger.name).write(Path(options.out) / "tables")
+        path = GroundTruth.from_records(records, ledger.name).write(Path(options.out) / "tables")
     state = ledger.status(configs, seeds)
     left = sum(len(runs) for key, runs in state.items() if key != "done")
     for run, why in sorted(failed.items()):

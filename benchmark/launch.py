@@ -15,12 +15,23 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from benchmark.errors import Failure, UsageError
+
 Function = Callable[[Any, Callable[[Any], None], Callable[[], bool]], bool | None]
+
+# For workers that compute. Neither can change a bit of a result: large blocks are kept instead of being handed back to
+# the system after every layer (each return costs page faults), and idle threads sleep instead of spinning.
+LEAN_ENVIRONMENT = {
+    "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=67108864",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "0",
+}
 
 BUSY_PAUSE = 0.5  # seconds before asking again for an item that somebody else holds
 
@@ -61,7 +72,15 @@ def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
             finished = function(items[position], report, stopping.is_set)
             pipe.send(("end", position, finished))
         except Exception as error:
-            pipe.send(("failed", position, " ".join(f"{type(error).__name__}: {error}".split())))
+            pipe.send(("failed", position, _one_line(error)))
+
+
+def _one_line(error: Exception) -> str:
+    """Why an item failed; for errors that are not meant for users, also where."""
+    if isinstance(error, (UsageError, Failure)):
+        return str(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return " ".join(f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})".split())
 
 
 @dataclass

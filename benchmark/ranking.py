@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from typing import Any
 
 from benchmark.errors import UsageError
 from benchmark.space import PoolingSpace, load_space
+
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -165,3 +168,35 @@ def scores_csv(ranking: Ranking) -> str:
     writer.writerow(["config", "score"])
     writer.writerows((str(c), repr(s)) for c, s in zip(load_space(ranking.space), ranking.scores, strict=True))
     return out.getvalue()
+
+
+def ranking_json(ranking: Ranking) -> str:
+    """All of a ranking as JSON text, which `read_ranking` reads back."""
+    space = load_space(ranking.space)
+    record = {
+        "schema": SCHEMA,
+        "space": ranking.space,
+        "method": ranking.method,
+        "options": dict(ranking.options),
+        "dataset": ranking.dataset,
+        "pick": ranking.pick,
+        "scores": {str(config): score for config, score in zip(space, ranking.scores, strict=True)},
+        "provenance": dict(ranking.provenance),
+        "history": dict(ranking.history),
+    }
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"
+
+
+def read_ranking(path: Path | str) -> Ranking:
+    """A ranking from the JSON file that `benchmark.evaluate` wrote. Raises UsageError, naming the file, for any other."""
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["schema"] != SCHEMA:
+            raise UsageError(f"schema {record['schema']} is not {SCHEMA}")
+        more = {key: record[key] for key in ("pick", "dataset", "method", "options", "provenance", "history")}
+        return Ranking.from_mapping(record["scores"], load_space(record["space"]), **more)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f"{path}: not a ranking that benchmark.evaluate wrote ({error})") from None

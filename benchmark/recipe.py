@@ -103,9 +103,11 @@ class SearchRecipe(Recipe):
                         re-estimates them on training images just before, `batch` uses those of each
                         evaluated batch (the authors' release)
     calibration_images  how many training images the estimate sees
+    split_seed          which 50/50 split of the training set
     """
 
     threads: int = 2
+    split_seed: int = 0
     bn: Literal["calibrated", "batch"] = "calibrated"
     calibration_images: int = 2560
 

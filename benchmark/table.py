@@ -20,7 +20,7 @@ import math
 import operator
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 LOSS_DECIMALS = 5  # of the losses in a table; accuracies are kept as they are
+DECIMALS = 10  # of means and stds, so that the last bits of a sum break no tie
 _COLUMNS = ["number", "config", "mean", "std", "n"]
 _CURVE_COLUMNS = ["config", "seed", "epoch", *CURVES]
 _SUFFIXES = (".curves.csv", ".csv", ".json")
@@ -72,9 +73,9 @@ class Row:
         """The row of one accuracy per seed, at least one."""
         ordered = {seed: float(values[seed]) for seed in sorted(values)}
         n = len(ordered)
-        mean = math.fsum(ordered.values()) / n
+        mean = _mean(ordered.values())
         spread = math.fsum((x - mean) ** 2 for x in ordered.values())
-        return cls(config, mean, math.sqrt(spread / (n - 1)) if n > 1 else None, n, ordered)
+        return cls(config, mean, round(math.sqrt(spread / (n - 1)), DECIMALS) if n > 1 else None, n, ordered)
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,7 @@ class GroundTruth:
 
         Raises UsageError for a name that cannot be a file's, no rows at all, or two rows of one configuration.
         """
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
-            raise UsageError(f"'{name}' cannot name a table: use letters, digits and . _ + -")
+        _require_name(name)
         ordered = tuple(sorted(rows, key=lambda row: space.index(row.config)))
         if not ordered:
             raise UsageError(f"table {name} would be empty: finish a run first")
@@ -301,21 +301,18 @@ class GroundTruth:
         if split not in ("test", "train"):
             raise UsageError(f"no split {split!r}: ask for 'test'" + (" or 'train'" if self.curves else ""))
         row = self.row(config)
-        if seed is None or seed == "mean":
-            seeds = list(row.values)
-        else:
-            seeds = [self._seed(row, seed)]
+        seeds = list(row.values) if seed is None or seed == "mean" else [self._seed(row, seed)]
         if split == "test" and (epoch is None or epoch == "last"):
             return row.mean if len(seeds) != 1 else row.values[seeds[0]]
-        if not self.curves:
+        if not (self.curves and seeds):
             raise UsageError(
-                f"table {self.name} has no curves: ask for split='test' after the last epoch (split {split!r}, epoch {epoch!r} were asked for)"
+                f"table {self.name} has no curves, so nothing for split {split!r}, epoch {epoch!r}: "
+                "ask for split='test' after the last epoch, epoch=None"
             )
         at = self._epoch(epoch) - 1
         if without := [s for s in seeds if (row.config, s) not in self.curves]:
             raise UsageError(f"{row.config} has no curve for seed {without[0]}: ask for split='test' and epoch=None")
-        found = [self.curves[row.config, s][f"{split}_accuracy"][at] for s in seeds]
-        return math.fsum(found) / len(found)
+        return _mean([self.curves[row.config, s][f"{split}_accuracy"][at] for s in seeds])
 
     def _seed(self, row: Row, seed: Any) -> int:
         if not row.values:
@@ -345,11 +342,11 @@ class GroundTruth:
         import pandas
 
         nan = math.nan
-        lines = [
-            [self.space.number(row.config), str(row.config), row.mean, nan if row.std is None else row.std, row.n]
-            + [row.values.get(seed, nan) for seed in self.seeds]
-            for row in self.rows
-        ]
+        lines: list[list[Any]] = []
+        for row in self.rows:
+            seeds = (row.values.get(seed, nan) for seed in self.seeds)
+            std = nan if row.std is None else row.std
+            lines.append([self.space.number(row.config), str(row.config), row.mean, std, row.n, *seeds])
         return pandas.DataFrame(lines, columns=[*_COLUMNS, *(f"seed{seed}" for seed in self.seeds)])
 
     def verify(self) -> str:
@@ -383,11 +380,11 @@ class GroundTruth:
         return folder / f"{self.name}.csv"
 
     def _csv(self) -> str:
-        lines = [
-            [self.space.number(row.config), str(row.config), repr(row.mean), "" if row.std is None else repr(row.std)]
-            + [row.n, *(repr(row.values[seed]) if seed in row.values else "" for seed in self.seeds)]
-            for row in self.rows
-        ]
+        lines: list[list[Any]] = []
+        for row in self.rows:
+            seeds = ("" if seed not in row.values else repr(row.values[seed]) for seed in self.seeds)
+            std = "" if row.std is None else repr(row.std)
+            lines.append([self.space.number(row.config), str(row.config), repr(row.mean), std, row.n, *seeds])
         return _csv_text([*_COLUMNS, *(f"seed{seed}" for seed in self.seeds)], lines)
 
     def _curves_csv(self) -> str:
@@ -399,9 +396,14 @@ class GroundTruth:
         return _csv_text(_CURVE_COLUMNS, lines)
 
 
+def _shipped() -> dict[str, Path]:
+    """The header of every shipped table, by name."""
+    return {path.stem: path for folder in reversed(_FOLDERS) for path in sorted(folder.glob("*.json"))}
+
+
 def shipped_tables() -> tuple[str, ...]:
     """Names of the tables that come with the package."""
-    return tuple(sorted({path.stem for folder in _FOLDERS for path in folder.glob("*.json")}))
+    return tuple(sorted(_shipped()))
 
 
 def load_table(name_or_path: str | Path = "published") -> GroundTruth:
@@ -410,17 +412,16 @@ def load_table(name_or_path: str | Path = "published") -> GroundTruth:
     `published` is the paper's Table 6. Raises UsageError for unknown names, and for files that are missing,
     cut short, edited or of another schema.
     """
-    if not isinstance(name_or_path, str | os.PathLike):
+    if not isinstance(name_or_path, str | Path):
         raise UsageError(f"{name_or_path!r} is no table: give the name or the path of one")
-    text = os.fspath(name_or_path)
-    for folder in _FOLDERS:
-        if text in shipped_tables() and (folder / f"{text}.json").is_file():
-            return _read(folder / text)
+    text = str(name_or_path)
+    if text in (shipped := _shipped()):
+        return _read(shipped[text].parent / text)
     stem = next((text.removesuffix(end) for end in _SUFFIXES if text.endswith(end)), text)
     if not any(os.path.isfile(stem + end) for end in _SUFFIXES):
-        shipped = ", ".join(shipped_tables()) or "none"
         raise UsageError(
-            f"no table '{text}': the shipped ones are {shipped}; a path to a table's .csv or .json works too"
+            f"no table {text!r}: the shipped ones are {', '.join(shipped) or 'none'}; "
+            "the path of a table's .csv or .json works too"
         )
     return _read(Path(stem))
 
@@ -429,20 +430,7 @@ def _read(stem: Path) -> GroundTruth:
     """The table whose files are STEM.json, STEM.csv and perhaps STEM.curves.csv."""
     path = stem.with_name(stem.name + ".json")
     try:
-        header = json.loads(_text(path))
-    except (json.JSONDecodeError, RecursionError):
-        raise UsageError(f"{path}: not a whole JSON header: {_AGAIN}") from None
-    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
-        found = header.get("schema") if isinstance(header, dict) else None
-        raise UsageError(f"{path}: its schema is {found!r}, this version reads schema {SCHEMA}: rebuild the table")
-    dataset = header.get("dataset")
-    if not (
-        all(isinstance(header.get(key), str) for key in ("name", "space", "sha256"))
-        and isinstance(dataset, dict)
-        and isinstance(dataset.get("name"), str)
-    ):
-        raise UsageError(f"{path}: its name, space, dataset or sha256 is missing: {_AGAIN}")
-    try:
+        header = _read_header(path)
         space = load_space(header["space"])
         path = stem.with_name(stem.name + ".csv")
         rows = _read_rows(path, space)
@@ -452,30 +440,47 @@ def _read(stem: Path) -> GroundTruth:
             curves = _read_curves(path, space)
         table = GroundTruth(header, rows, curves)
         table.verify()
-    except _Unreadable as error:
-        raise UsageError(f"{path}: {error}: {_AGAIN}") from None
     except UsageError as error:
-        raise UsageError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+        raise UsageError(" ".join(f"{path}: {error}".split())) from None  # one line, whatever the file holds
     return table
 
 
-_AGAIN = "take the table from its source again or rebuild it"
+def _unreadable(why: str) -> UsageError:
+    return UsageError(f"{why}: take the table from its source again or rebuild it")
 
 
-class _Unreadable(ValueError):
-    """A file that is not a table's. The message says why."""
+def _require_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
+        raise UsageError(f"{name!r} cannot name a table: use letters, digits and . _ + -")
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    text = _text(path)
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _unreadable("not a whole JSON header") from None
+    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
+        found = header.get("schema") if isinstance(header, dict) else None
+        raise UsageError(f"its schema is {str(found)[:20]!r}, this version reads {SCHEMA}: rebuild the table")
+    dataset = header.get("dataset")
+    named = isinstance(dataset, dict) and isinstance(dataset.get("name"), str)
+    if not named or not all(isinstance(header.get(key), str) for key in ("name", "space", "sha256")):
+        raise _unreadable("its name, space, dataset or sha256 is missing")
+    _require_name(header["name"])
+    return header
 
 
 def _read_rows(path: Path, space: PoolingSpace) -> tuple[Row, ...]:
     columns, lines = _csv_lines(path)
     seeds = [int(name[4:]) for name in columns[len(_COLUMNS) :] if re.fullmatch(r"seed\d{1,10}", name, re.ASCII)]
     if columns != [*_COLUMNS, *(f"seed{seed}" for seed in seeds)] or len(set(seeds)) != len(seeds):
-        raise _Unreadable(f"its columns are {','.join(columns)[:80]!r}, not {','.join(_COLUMNS)},seed0,...")
+        raise _unreadable(f"its columns are {','.join(columns)[:80]!r}, not {','.join(_COLUMNS)},seed0,...")
     rows: dict[Config, Row] = {}
     for number, text, mean, std, n, *values in lines:
-        config = space[space.index(text)]
+        config = _config(space, text)
         if space.number(config) != _int(number) or config in rows:
-            raise _Unreadable(f"{config} has a second row or a wrong number, {number}")
+            raise _unreadable(f"{config} has a second row or a wrong number, {number}")
         by_seed = {seed: _float(value) for seed, value in sorted(zip(seeds, values, strict=True)) if value != ""}
         rows[config] = Row(config, _float(mean), _float(std) if std else None, _int(n), by_seed)
     return tuple(rows[config] for config in space if config in rows)
@@ -484,19 +489,19 @@ def _read_rows(path: Path, space: PoolingSpace) -> tuple[Row, ...]:
 def _read_curves(path: Path, space: PoolingSpace) -> dict[tuple[Config, int], dict[str, tuple[float, ...]]]:
     columns, lines = _csv_lines(path)
     if columns != _CURVE_COLUMNS:
-        raise _Unreadable(f"its columns are {','.join(columns)[:80]!r}, not {','.join(_CURVE_COLUMNS)}")
+        raise _unreadable(f"its columns are {','.join(columns)[:80]!r}, not {','.join(_CURVE_COLUMNS)}")
     found: dict[tuple[Config, int], dict[int, list[float]]] = {}
     known: dict[str, Config] = {}  # parsing a configuration's text once, not once per epoch
     for text, seed, epoch, *numbers in lines:
-        config = known[text] if text in known else known.setdefault(text, space[space.index(text)])
+        config = known[text] if text in known else known.setdefault(text, _config(space, text))
         by_epoch = found.setdefault((config, _int(seed)), {})
         if _int(epoch) in by_epoch:
-            raise _Unreadable(f"{config}, seed {seed}, epoch {epoch} stands there twice")
+            raise _unreadable(f"{config}, seed {seed}, epoch {epoch} stands there twice")
         by_epoch[_int(epoch)] = [_float(number) for number in numbers]
     curves = {}
     for key, by_epoch in found.items():
         if sorted(by_epoch) != list(range(1, len(by_epoch) + 1)):
-            raise _Unreadable(f"the curve of {key[0]}, seed {key[1]} lacks an epoch")
+            raise _unreadable(f"the curve of {key[0]}, seed {key[1]} lacks an epoch")
         series = zip(*(by_epoch[epoch] for epoch in sorted(by_epoch)), strict=True)
         curves[key] = dict(zip(CURVES, series, strict=True))
     return curves
@@ -506,23 +511,24 @@ def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error}): {_AGAIN}") from None
+        raise _unreadable(f"cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: not a text file: {_AGAIN}") from None
+        raise _unreadable("not a text file") from None
 
 
 def _csv_lines(path: Path) -> tuple[list[str], list[list[str]]]:
     """The columns and the lines below them, each of as many cells; line ends of any system."""
+    text = _text(path)
     try:
-        lines = list(csv.reader(io.StringIO(_text(path), newline=""), strict=True))
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
-        raise _Unreadable(f"not a whole CSV file ({error})") from None
+        raise _unreadable(f"not a whole CSV file ({error})") from None
     lines = [line for line in lines if line]
     if len(lines) < 2:
-        raise _Unreadable("it has no rows")
+        raise _unreadable("it has no rows")
     columns, *rows = lines
     if any(len(row) != len(columns) for row in rows):
-        raise _Unreadable("a row is cut short or too long")
+        raise _unreadable("a row is cut short or too long")
     return columns, rows
 
 
@@ -533,9 +539,16 @@ def _csv_text(columns: list[str], lines: list[list[Any]]) -> str:
     return out.getvalue()
 
 
+def _config(space: PoolingSpace, text: str) -> Config:
+    try:
+        return space[space.index(text)]
+    except UsageError:
+        raise _unreadable(f"{text[:40]!r} is no configuration of {space.name}") from None
+
+
 def _int(text: str) -> int:
     if not re.fullmatch(r"\d{1,10}", text, re.ASCII):
-        raise _Unreadable(f"{text[:40]!r} is no whole number")
+        raise _unreadable(f"{text[:40]!r} is no whole number")
     return int(text)
 
 
@@ -543,9 +556,9 @@ def _float(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise _Unreadable(f"{text[:40]!r} is no number") from None
+        raise _unreadable(f"{text[:40]!r} is no number") from None
     if not math.isfinite(number):
-        raise _Unreadable(f"{text[:40]!r} is not finite")
+        raise _unreadable(f"{text[:40]!r} is not finite")
     return number
 
 
@@ -566,6 +579,10 @@ def _content_hash(
         points = zip(*(curve[key] for key in CURVES), strict=True)
         lines += [json.dumps([str(config), seed, epoch, *point]) for epoch, point in enumerate(points, start=1)]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _mean(values: Collection[float]) -> float:
+    return round(math.fsum(values) / len(values), DECIMALS)
 
 
 def _whole(value: Any) -> int:

@@ -1,0 +1,328 @@
+"""Runs a search method and scores its ranking against a table of ground truth.
+
+    python -m benchmark.evaluate --method mixture --M 4                     # recipe paper, seed 0, table published
+    python -m benchmark.evaluate --method spos --recipe smoke               # the same in a minute, to see it work
+    python -m benchmark.evaluate --method ./my_method.py                    # a file of your own
+    python -m benchmark.evaluate --scores FILE.csv --table published        # columns: config, score
+    python -m benchmark.evaluate --list
+
+The ranking is kept under OUT/rankings, the score under OUT/scores. Kill a search at any moment: the same command
+goes on where it stopped, to the same ranking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+import nas_methods
+from benchmark import cli, provenance
+from benchmark.errors import Failure, UsageError
+from benchmark.launch import LEAN_ENVIRONMENT, launch
+from benchmark.ledger import write_atomically
+from benchmark.ranking import Ranking, ranking_json, read_ranking, read_scores, scores_csv
+from benchmark.recipe import SearchRecipe
+from benchmark.scoring import Score, score
+from benchmark.space import PoolingSpace, require_trainable
+from benchmark.table import GroundTruth, load_table
+
+
+def arguments(method: type[Any] | None) -> cli.Parser:
+    parser = cli.Parser(prog="python -m benchmark.evaluate", description=__doc__)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--method", metavar="NAME", help=f"{', '.join(nas_methods.available())}, or a .py file of yours")
+    what.add_argument("--scores", metavar="FILE", help="a CSV file with the columns config, score")
+    what.add_argument("--list", action="store_true", help="say which methods there are, and stop")
+    parser.add_argument("--table", default="published", metavar="T", help="a table's name or path (default published)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument("--out", default="results", metavar="DIR", help="default ./results")
+    if method is not None:
+        parser.add_argument("--recipe", default="paper", metavar="R", help="paper (default) or smoke")
+        parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0], metavar="N", help="default 0")
+        parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
+        parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+        parser.add_argument("--together", type=cli.positive, default=1, metavar="K", help="seeds at once (default 1)")
+        parser.add_argument(
+            "--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h"
+        )
+        try:
+            cli.add_fields(parser, method, "options of the method")
+            cli.add_fields(parser, SearchRecipe, "search recipe, field by field (defaults of the preset paper)")
+        except Exception as error:  # argparse's own ArgumentError, or a field that no flag can be made of
+            raise UsageError(f"the options of this method cannot become flags: {error}") from None
+    return parser
+
+
+@dataclass(frozen=True)
+class Search:
+    """A method with everything that decides its ranking, but for the seed."""
+
+    method: str  # name or path
+    options: dict[str, Any]
+    space: PoolingSpace
+    recipe: SearchRecipe
+    folder: Path
+    data_root: str | None
+    device: str
+    made_by: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return Path(self.method).stem if self.method.endswith(".py") else self.method
+
+    def instance(self) -> Any:
+        return nas_methods.load(self.method)(**self.options)
+
+    def path(self, seed: int) -> Path:
+        """Where the ranking of a seed is kept; the name holds a hash of all that decides it."""
+        decides = [self.name, self.options, self.space.name, self.recipe.hash]
+        if self.method.endswith(".py"):  # a file of the user's may change between two calls
+            decides.append(Path(self.method).read_text(encoding="utf-8"))
+        digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+        return self.folder / "rankings" / f"{self.name}-{digest}-seed{seed}.json"
+
+    def task(self, seed: int, **more: Any) -> nas_methods.Task:
+        from benchmark import train
+
+        device = str(train.device_named(self.device))
+        return nas_methods.Task(self.space, self.recipe, seed, device, lambda: self._halves(seed), **more)
+
+    def _halves(self, seed: int) -> nas_methods.Halves:
+        import torch
+
+        from benchmark import data, networks, train
+
+        device = train.device_named(self.device)
+        dataset = data.load(self.recipe.dataset, self.data_root)
+        split = data.split_in_half(len(dataset.train), self.recipe.split_seed)
+        data.store_split(split, dataset, self.folder / "splits")
+        halves = [
+            data.Batches.of(dataset.train.subset(indices).first(count), dataset, self.recipe, device)
+            for indices, count in ((split.train, self.recipe.train_images), (split.validation, self.recipe.eval_images))
+        ]
+
+        def network(model: int) -> torch.nn.Module:
+            made = networks.ResNet(self.space, dataset.classes, affine=False)
+            networks.initialise(made, seed, model)
+            return made
+
+        facts = train.numerics(self.recipe, device, dataset) | {"split": {"seed": split.seed, "sha256": split.sha256}}
+        return nas_methods.Halves(halves[0], halves[1], network, facts)
+
+    def __call__(self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool]) -> bool | None:
+        """What a worker does with one seed: ranks, and keeps the ranking."""
+        path = self.path(seed)
+        work = path.parent / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(work / f"{path.stem}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        try:
+            if path.exists():  # another process finished it meanwhile
+                return True
+            checkpoint = work / f"{path.stem}.pt"
+            task = self.task(
+                seed,
+                progress=lambda fraction, facts: report({"fraction": fraction} | facts),
+                stop=stop,
+                checkpoint=checkpoint,
+            )
+            began = time.monotonic()
+            try:
+                ranking = self.instance().rank(task)
+            except nas_methods.Stopped:
+                return None
+            if not isinstance(ranking, Ranking):
+                raise Failure(f"method '{self.name}' returned {type(ranking).__name__} where a Ranking was expected")
+            saw_data = "data" in vars(task)
+            ranking = replace(
+                ranking,
+                method=self.name,
+                options=self.options,
+                dataset=self.recipe.dataset if saw_data else None,
+                provenance={"seed": seed}
+                | ({"recipe": self.recipe.to_dict(), "recipe_hash": self.recipe.hash} if saw_data else {})
+                | ({"recipe_label": self.recipe.label} | dict(task.data.provenance) if saw_data else {})
+                | self.made_by
+                | {"timings": {"seconds": round(time.monotonic() - began, 3)}}
+                | dict(ranking.provenance),
+            )
+            write_atomically(path, ranking_json(ranking).encode())
+            write_atomically(path.with_suffix(".csv"), scores_csv(ranking).encode())
+            checkpoint.unlink(missing_ok=True)
+            Path(lock.lock_file).unlink(missing_ok=True)
+            return True
+        finally:
+            lock.release()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = _method_in(words)
+    method = nas_methods.load(name) if name else None
+    options = arguments(method).parse(words)
+    if options.list:
+        return _list(options.json)
+    if not options.scores and method is None:
+        raise UsageError("say what to evaluate: --method NAME, --scores FILE or --list")
+    table = load_table(options.table)
+    if options.scores:
+        result = score(read_scores(options.scores, table.space), table)
+        _show(result, options.json)
+        return 0
+    return _evaluate(method, table, options, words)
+
+
+def _method_in(words: list[str]) -> str | None:
+    """The value of --method, which must be known before the other flags can be."""
+    for flag, value in zip(words, [*words[1:], ""], strict=True):
+        if flag == "--method":
+            return value or None
+        if flag.startswith("--method="):
+            return flag.partition("=")[2] or None
+    return None
+
+
+def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -> int:
+    given = cli.given_fields(options, method)
+    recipe = SearchRecipe.preset(options.recipe, **cli.given_fields(options, SearchRecipe))
+    try:
+        instance = method(**given)
+    except TypeError as error:
+        raise UsageError(f"method '{options.method}': {error}") from None
+    chosen = {field.name: getattr(instance, field.name) for field in fields(method)}
+    table.require_complete()
+    require_trainable(table.space)
+    trains = hasattr(instance, "work")
+    if trains and recipe.dataset != table.dataset:
+        raise UsageError(
+            f"table {table.name} was made on {table.dataset}, the search would see {recipe.dataset}: "
+            f"use --dataset {table.dataset} or a --table made on {recipe.dataset}"
+        )
+    search = Search(
+        options.method,
+        chosen,
+        table.space,
+        recipe,
+        Path(options.out),
+        options.data,
+        options.device,
+        provenance.code_version(),
+    )
+    seeds = sorted(set(options.seeds))
+    missing = [seed for seed in seeds if not search.path(seed).exists()]
+    for seed in sorted(set(seeds) - set(missing)):
+        cli.say(f"seed {seed}: {search.path(seed)} is there already")
+    if missing:
+        if trains:
+            _say_how_long(search, instance, missing, options)
+        again = shlex.join(["python", "-m", "benchmark.evaluate", *words])
+        code = _search(search, missing, options, again)
+        if code is not None:
+            return code
+    result = score([read_ranking(search.path(seed)) for seed in seeds], table)
+    kept = Path(options.out) / "scores" / f"{search.path(0).stem.rpartition('-')[0]}-vs-{table.name}.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(kept, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
+    _show(result, options.json)
+    cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)} and {kept}")
+    return 0
+
+
+def _say_how_long(search: Search, instance: Any, seeds: list[int], options: Any) -> None:
+    """Finds faults in the data before anything starts and, without a GPU, says what the search will take."""
+    from benchmark import train
+
+    task = search.task(seeds[0])
+    expected = instance.work(task)
+    device = train.device_named(options.device)
+    if device.type != "cpu":
+        return
+    speed = train.measure_speed(search.space, search.recipe, device)
+    seconds = expected * -(-len(seeds) // options.together) / speed
+    threads = f"{search.recipe.threads} threads" if search.recipe.threads > 1 else "1 thread"
+    cli.say(
+        f"no GPU: about {cli.readable(seconds)} on this machine ({train.device_label(device)}, {threads}, measured)"
+    )
+    if options.recipe != "smoke":
+        cli.say(f"to see it work in a minute: python -m benchmark.evaluate --method {options.method} --recipe smoke")
+
+
+def _search(search: Search, seeds: list[int], options: Any, again: str) -> int | None:
+    """Makes the missing rankings. Returns an exit code if that ended early, None when all are there."""
+    from benchmark.progress import ProgressLine
+
+    fractions = dict.fromkeys(range(len(seeds)), 0.0)
+    images: dict[int, tuple[int, int]] = {}
+    with ProgressLine(search.name, len(seeds)) as line:
+
+        def report(position: int, news: dict[str, Any]) -> None:
+            fractions[position] = news["fraction"]
+            count = news.get("images", 0)
+            images[position] = (images.get(position, (count, 0))[0], count)
+            trained = sum(last - first for first, last in images.values())
+            line.update(sum(fractions.values()), trained, f"seed {seeds[position]} epoch {news.get('epoch', '-')}")
+
+        deadline = time.monotonic() + options.stop_after if options.stop_after else None
+        outcome = launch(
+            search,
+            seeds,
+            processes=options.together,
+            report=report,
+            environment=LEAN_ENVIRONMENT,
+            deadline=deadline,
+        )
+    if outcome.failed:
+        for position, why in outcome.failed.items():
+            cli.say(f"failed: {search.name} seed {seeds[position]}: {why}")
+        raise Failure(f"{len(outcome.failed)} of {len(seeds)} searches failed")
+    if len(outcome.done) < len(seeds):
+        cli.say(f"{len(seeds) - len(outcome.done)} searches are unfinished; go on with: {again}")
+        return 130 if outcome.interrupted else 0
+    return None
+
+
+def _show(result: Score, as_json: bool) -> None:
+    if as_json:
+        cli.print_json(result.to_dict())
+    else:
+        print(result.text())
+
+
+def _list(as_json: bool) -> int:
+    listed = {}
+    for name in nas_methods.available():
+        method = nas_methods.load(name)
+        first_line = (sys.modules[method.__module__].__doc__ or "").strip().partition("\n")[0]
+        listed[name] = {
+            "about": first_line,
+            "options": asdict(method()) if not _required(method) else _required(method),
+        }
+    if as_json:
+        cli.print_json(listed)
+        return 0
+    for name, facts in listed.items():
+        flags = " ".join(f"--{key} {value}" for key, value in facts["options"].items())
+        print(f"{name:14} {facts['about']}" + (f"\n{'':14} {flags}" if flags else ""))
+    return 0
+
+
+def _required(method: type[Any]) -> dict[str, str]:
+    from dataclasses import MISSING
+
+    return {f.name: "required" for f in fields(method) if f.default is MISSING and f.default_factory is MISSING}
+
+
+if __name__ == "__main__":
+    cli.command(main)

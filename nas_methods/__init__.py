@@ -1,0 +1,134 @@
+"""Search methods: one file each, one frozen dataclass `Method` in it, one verb.
+
+    @dataclass(frozen=True)
+    class Method:
+        option: int = 4                              # becomes the flag --option 4
+
+        def rank(self, task: Task) -> Ranking: ...   # one score per configuration, higher is better
+
+The file's name is the method's name. A method that samples configurations and trains supernets derives
+from `supernet.Sampler` and supplies its formula only. A method sees the task and nothing else: no file in
+this package imports the ledger, the tables or the scoring, so that none can look at the answers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.errors import UsageError
+from benchmark.ranking import Ranking as Ranking
+from benchmark.recipe import SearchRecipe
+from benchmark.space import PoolingSpace
+
+if TYPE_CHECKING:
+    import torch
+
+    from benchmark.data import Batches
+
+
+class Stopped(Exception):
+    """Raised by a method that was asked to stop and has kept a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The two halves of the training set, ready as batches, and a maker of networks that fit them.
+
+    train       augmented batches for the weights
+    validation  the other half, not augmented: rewards and final scores
+    network     network(model) -> supernet number `model`, drawn from (seed, model), batch norm stateless
+    provenance  data set, split, device, engine and precision: what a checkpoint and a record must know
+    """
+
+    train: Batches
+    validation: Batches
+    network: Callable[[int], torch.nn.Module]
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method is given.
+
+    space       the configurations to rank, in canonical order
+    recipe      how supernets are trained (E epochs per model, rates, batch size, batch-norm option)
+    seed        the only source of randomness: draw from `benchmark.streams.stream(purpose, task.seed, ...)`
+    device      a torch device, as text
+    load        makes the halves; use `task.data`, which calls it once, when first needed
+    progress    progress(fraction, facts): call it now and then
+    stop        stop() is true when the search should keep a checkpoint and raise `Stopped`
+    checkpoint  where to keep it, or None
+    """
+
+    space: PoolingSpace
+    recipe: SearchRecipe
+    seed: int
+    device: str
+    load: Callable[[], Halves]
+    progress: Callable[[float, dict[str, Any]], None] = lambda fraction, facts: None
+    stop: Callable[[], bool] = lambda: False
+    checkpoint: Path | None = None
+
+    @cached_property
+    def data(self) -> Halves:
+        """The data. A ranking made without touching it counts as made on no data."""
+        return self.load()
+
+
+def available() -> tuple[str, ...]:
+    """Names of the methods in this package: its files that define a class `Method`."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return tuple(f.stem for f in files if re.search(r"^class Method\b", f.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def load(name: str) -> type[Any]:
+    """The class `Method` of a method, by name or by the path of a file of your own ("./my_method.py").
+
+    Raises UsageError, in one line, for unknown names and for files that do not keep to the contract.
+    """
+    if name.endswith(".py"):
+        module = _module_at(Path(name))
+    elif name in available():
+        module = _guarded(name, lambda: importlib.import_module(f"nas_methods.{name}"))
+    else:
+        raise UsageError(
+            f"unknown method '{name}': choose from {', '.join(available())}, or give the path of a .py file"
+        )
+    method = getattr(module, "Method", None)
+    if not (isinstance(method, type) and is_dataclass(method) and callable(getattr(method, "rank", None))):
+        raise UsageError(f"method '{name}': its class Method must be a dataclass with the verb rank(task)")
+    if not method.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise UsageError(f"method '{name}': its class Method must be frozen, as in @dataclass(frozen=True)")
+    return method
+
+
+def _module_at(path: Path) -> Any:
+    if not path.is_file():
+        raise UsageError(f"no method file '{path}': give the path of a .py file, or one of {', '.join(available())}")
+
+    def run() -> Any:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look their module up there
+        spec.loader.exec_module(module)
+        return module
+
+    return _guarded(str(path), run)
+
+
+def _guarded(name: str, run: Callable[[], Any]) -> Any:
+    try:
+        return run()
+    except Exception as error:
+        where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise UsageError(f"method '{name}' cannot be loaded: {type(error).__name__}: {error}{where}") from error

@@ -1,0 +1,22 @@
+"""Baseline: more multiply-accumulates, higher rank. Sees no data and trains nothing.
+
+    python -m benchmark.evaluate --method macs
+
+Kendall tau-b 0.498 against the published table: a method must be held against this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark import costs
+from benchmark.ranking import Ranking
+from nas_methods import Task
+
+
+@dataclass(frozen=True)
+class Method:
+    """Counting MACs. No options."""
+
+    def rank(self, task: Task) -> Ranking:
+        return Ranking(task.space.name, tuple(float(costs.macs(task.space, config)) for config in task.space))

@@ -1,0 +1,213 @@
+"""The one loop that sampling methods share: draw, one SGD step, reward; at the end evaluate every configuration.
+
+Per iteration: draw a configuration and a model, take one SGD step of that model on a training batch, then
+measure its accuracy on one validation batch (a fraction in [0, 1]): the reward (paper, section 2.2; spec, 4).
+Configuration, model and data are drawn from separate streams, each a function of (seed, iteration), so that a
+checkpoint holds no generator and a killed search goes on bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark import costs, data, networks
+from benchmark.errors import Failure
+from benchmark.ranking import Ranking
+from benchmark.streams import stream
+from benchmark.train import Checkpoint, Learner, learning_rate
+from nas_methods import Stopped, Task
+
+State = dict[str, np.ndarray]
+SNAPSHOTS = 100  # how many times at most a method's state is kept for the figures
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a search stands, and the random numbers of this iteration."""
+
+    iteration: int
+    iterations: int
+    epoch: int
+    epochs: int
+    seed: int
+
+    @cached_property
+    def configuration(self) -> np.random.Generator:
+        """For drawing the configuration."""
+        return stream("configuration", self.seed, self.iteration)
+
+    @cached_property
+    def model(self) -> np.random.Generator:
+        """For drawing the model."""
+        return stream("model", self.seed, self.iteration)
+
+
+class Sampler:
+    """Base of the sampling methods. A method supplies `start`, `pick` and `update`, and what differs of the rest.
+
+    The state is a dict of plain numpy arrays; it is all that a method remembers, and the loop keeps it.
+    """
+
+    @property
+    def models(self) -> int:
+        """M, how many supernets are trained; the search lasts E x M epochs."""
+        return 1
+
+    def start(self, task: Task) -> State:
+        """The state before the first iteration."""
+        return {}
+
+    def pick(self, state: State, step: Step) -> tuple[int, int]:
+        """(index of the configuration, number of the model) to train now."""
+        raise NotImplementedError
+
+    def update(self, state: State, picked: tuple[int, int], reward: float) -> State:
+        """The state after a reward in [0, 1]."""
+        return state
+
+    def assign(self, state: State, step: Step, configurations: int) -> np.ndarray:
+        """The model (C,) with which each configuration is evaluated at the end."""
+        return np.zeros(configurations, dtype=np.int64)
+
+    def shortlist(self, state: State, step: Step, configurations: int) -> tuple[np.ndarray, int] | None:
+        """(cheap scores (C,), k) to evaluate only the k best of them; None evaluates every configuration."""
+        return None
+
+    def watch(self, state: State, step: Step) -> dict[str, np.ndarray]:
+        """What figures want to see of the state, once per epoch."""
+        return {}
+
+    def work(self, task: Task) -> float:
+        """Expected MACs of the whole search, from which its time on this machine is told beforehand."""
+        mean = sum(costs.macs(task.space, c) for c in task.space) / len(task.space)
+        recipe = task.recipe
+        iterations = recipe.epochs * self.models * task.data.train.steps
+        final = len(task.space) * (len(task.data.validation) + recipe.calibration_images)
+        return mean * (iterations * min(recipe.batch_size, len(task.data.train)) * 4 + final)
+
+    def rank(self, task: Task) -> Ranking:
+        """The whole search."""
+        return search(self, task)
+
+
+def search(method: Sampler, task: Task) -> Ranking:
+    """Trains the supernets of a sampling method, then scores every configuration on the whole validation half.
+
+    The result depends on the method's options, recipe, seed, data and device alone, not on interruptions.
+    Raises Stopped at a checkpoint when asked to stop, Failure if the loss is no longer finite.
+    """
+    recipe, space, train, validation = task.recipe, task.space, task.data.train, task.data.validation
+    device = torch.device(task.device)
+    torch.set_num_threads(recipe.threads)
+    learners = [Learner(task.data.network(m), recipe, device) for m in range(method.models)]
+    state = method.start(task)
+    epochs = recipe.epochs * method.models
+    iterations = epochs * train.steps
+    snapshot_every = max(1, math.ceil(epochs / SNAPSHOTS))
+
+    iteration, rewards, seconds = 0, 0.0, 0.0
+    history: dict[str, list[Any]] = {"reward": [], "watched": []}
+    found: dict[int, float] = {}
+    stamp = {"method": repr(method), "recipe": recipe.hash, "seed": task.seed} | dict(task.data.provenance)
+    keeper = Checkpoint(task.checkpoint, stamp)
+    if saved := keeper.load():
+        for learner, kept in zip(learners, saved["learners"], strict=True):
+            learner.restore(kept)
+        state = {name: value.numpy() for name, value in saved["state"].items()}
+        iteration, rewards, seconds = saved["iteration"], saved["rewards"], saved["seconds"]
+        history, found = saved["history"], saved["found"]
+    began = time.monotonic() - seconds
+
+    def keep() -> None:
+        keeper.save(
+            {
+                "learners": [learner.state() for learner in learners],
+                "state": {name: torch.from_numpy(np.array(value)) for name, value in state.items()},
+                "iteration": iteration,
+                "rewards": rewards,
+                "seconds": time.monotonic() - began,
+                "history": history,
+                "found": found,
+            }
+        )
+
+    def step_at(i: int) -> Step:
+        return Step(i, iterations, i // train.steps, epochs, task.seed)
+
+    batch = min(recipe.batch_size, len(train))
+    plan = order = None
+    while iteration < iterations:
+        step = step_at(iteration)
+        within = iteration % train.steps
+        if plan is None or within == 0:
+            plan = data.augmentation(len(train), task.seed, step.epoch)
+        round_, at = divmod(iteration, validation.steps)
+        if order is None or at == 0:
+            order = torch.from_numpy(stream("validation", task.seed, round_).permutation(len(validation)))
+        index, model = method.pick(state, step)
+        path = space[index].path
+        loss, _ = learners[model].learn(*train.train(plan, within), path, learning_rate(recipe, iteration, iterations))
+        if not math.isfinite(float(loss)):
+            raise Failure(f"the loss is {float(loss)} in iteration {iteration + 1}; try a lower --lr")
+        here = order[at * validation.batch_size : (at + 1) * validation.batch_size]
+        _, reward = learners[model].evaluate([validation.chosen(here)], path)
+        state = method.update(state, (index, model), reward)
+        rewards += reward
+        iteration += 1
+        if within + 1 == train.steps:
+            history["reward"].append(rewards / train.steps)
+            rewards = 0.0
+            if (step.epoch % snapshot_every == 0 or iteration == iterations) and (seen := method.watch(state, step)):
+                values = {name: np.round(value, 5).tolist() for name, value in seen.items()}
+                history["watched"].append({"epoch": step.epoch + 1} | values)
+        # Of the progress, 4 of 5 parts are training, the rest is evaluation: about as their costs are.
+        task.progress(0.8 * iteration / iterations, {"epoch": step.epoch + 1, "images": iteration * batch})
+        if task.stop():
+            keep()
+            raise Stopped
+        if keeper.due:
+            keep()
+
+    last = step_at(iterations - 1)
+    models = method.assign(state, last, len(space))
+    cheap = method.shortlist(state, last, len(space))
+    chosen = np.arange(len(space)) if cheap is None else np.argsort(-cheap[0], kind="stable")[: cheap[1]]
+    for position, index in enumerate(chosen.tolist(), start=1):
+        if index not in found:
+            found[index] = evaluate_configuration(learners[models[index]], task, index, epochs)
+        task.progress(0.8 + 0.2 * position / len(chosen), {"epoch": epochs, "images": iterations * batch})
+        if task.stop():
+            keep()
+            raise Stopped
+        if keeper.due:
+            keep()
+
+    # Whoever was not evaluated ranks below all that were: accuracies and cheap scores both lie in [0, 1].
+    scores = np.zeros(len(space)) if cheap is None else cheap[0] - 2
+    scores[list(found)] = list(found.values())
+    facts = {"models": models.tolist(), "images": iterations * batch, "seconds": round(time.monotonic() - began, 3)}
+    return Ranking(space.name, tuple(scores.tolist()), history=history | facts)
+
+
+def evaluate_configuration(learner: Learner, task: Task, index: int, unused_epoch: int) -> float:
+    """Accuracy, a fraction, of one configuration on the whole validation half, by the recipe's option `bn`.
+
+    unused_epoch: number of an epoch that was never trained; its augmented images calibrate the batch norms.
+    """
+    path = task.space[index].path
+    train, recipe = task.data.train, task.recipe
+    if recipe.bn == "calibrated":
+        plan = data.augmentation(len(train), task.seed, unused_epoch)
+        count = max(1, min(recipe.calibration_images // recipe.batch_size, train.steps))
+        with learner.precision():
+            networks.calibrate(learner.network, path, (train.train(plan, k)[0] for k in range(count)))
+    _, accuracy = learner.evaluate(task.data.validation.plain(), path)
+    networks.forget_statistics(learner.network)
+    return accuracy
