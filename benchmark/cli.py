@@ -134,6 +134,9 @@ def print_json(value: Any) -> None:
 
 def command(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     """Runs a command and exits as this module's first lines say, without a traceback for a user's mistake."""
+    # Before torch is loaded: idle threads sleep instead of spinning, so that a busy neighbour costs little.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     try:
         code = main(None)
         sys.stdout.flush()

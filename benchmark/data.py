@@ -14,7 +14,7 @@ import pickle
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.cli import say
+from benchmark.cli import Parser, command, say
 from benchmark.errors import Failure, UsageError
 from benchmark.ledger import write_atomically
 from benchmark.recipe import Recipe
@@ -179,7 +179,7 @@ def _synthetic() -> Dataset:
     digest = hashlib.sha256()
     sets = []
     for split, count in (("train", 8192), ("test", 2048)):
-        pixels, labels = synthetic.generate(count, split)
+        pixels, labels = synthetic.generate(count, 0, split)
         digest.update(pixels.tobytes() + labels.astype("<i8").tobytes())
         sets.append(Images(torch.from_numpy(pixels), torch.from_numpy(labels)))
     half, quarter = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -323,3 +323,19 @@ def crop_and_flip(pixels: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -
     corner = torch.where(mirrored == 1, 2 * PADDING - left, left)
     image = torch.arange(count, device=pixels.device)
     return windows[image, mirrored, top, corner].view(pixels.shape)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m benchmark.data [--data DIR]`: has CIFAR-10 in place, or says why not."""
+    parser = Parser(prog="python -m benchmark.data", description="Checks CIFAR-10, and fetches it where it is missing.")
+    parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
+    options = parser.parse(argv)
+    found = load("cifar10", options.data)
+    print(
+        f"CIFAR-10 is in {options.data or default_root()}: {len(found.train):,} + {len(found.test):,} images, checked"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    command(main)

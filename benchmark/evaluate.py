@@ -18,7 +18,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -301,14 +301,12 @@ def _show(result: Score, as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> int:
-    listed = {}
+    listed: dict[str, dict[str, Any]] = {}
     for name in nas_methods.available():
         method = nas_methods.load(name)
         first_line = (sys.modules[method.__module__].__doc__ or "").strip().partition("\n")[0]
-        listed[name] = {
-            "about": first_line,
-            "options": asdict(method()) if not _required(method) else _required(method),
-        }
+        defaults = {f.name: "required" if f.default is MISSING else f.default for f in fields(method)}
+        listed[name] = {"about": first_line, "options": defaults}
     if as_json:
         cli.print_json(listed)
         return 0
@@ -316,12 +314,6 @@ def _list(as_json: bool) -> int:
         flags = " ".join(f"--{key} {value}" for key, value in facts["options"].items())
         print(f"{name:14} {facts['about']}" + (f"\n{'':14} {flags}" if flags else ""))
     return 0
-
-
-def _required(method: type[Any]) -> dict[str, str]:
-    from dataclasses import MISSING
-
-    return {f.name: "required" for f in fields(method) if f.default is MISSING and f.default_factory is MISSING}
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ For tests, and for machines that can neither find nor fetch CIFAR-10. A class is
 times the arrangement of two shapes, so that the positions of the poolings matter from both sides:
 
     label = 2 * arrangement + scale
-    scale        0: stripes every 3 pixels, 1: every 3.9; any of 8 directions, any phase (lost by pooling too early)
+    scale        0: stripes every 3 pixels, 1: every 3.9; any of 8 directions, any phase: fine detail
     arrangement  0: disc above disc, 1: ring above ring, 2: disc above ring, 3: ring above disc,
-                 4: disc and ring side by side (seen only where two distant shapes meet in one receptive field)
+                 4: disc and ring side by side: a relation over 10 to 12 pixels
 
 Colours, signs of contrast and positions are drawn per image and tell nothing of the class, so no linear
 function of the pixels finds it; contrasts range from plain to buried in noise, so that some images are
@@ -38,7 +38,11 @@ _BESIDE = 4
 # Gray levels. The wide ranges of contrast are what grades the difficulty.
 _STRIPES = (12, 72)
 _SHAPES = (32, 120)
-_NOISE = 28
+_NOISE = 28  # each value moves by up to so much, evenly
+
+# int16 holds every value of an image under way and halves the time; the largest is a phase, below 17,000.
+_COLUMNS = np.arange(SIDE, dtype=np.int16)
+_ROWS = _COLUMNS[:, None]
 
 _CHUNK = 256  # images painted at once: the intermediate arrays then stay in the processor's cache
 _FIELDS = 24  # 16-bit draws per image, before one byte of noise per value
@@ -56,6 +60,7 @@ def generate(images: int, seed: int, split: str = "train") -> tuple[np.ndarray, 
         raise UsageError(f"unknown split '{split}': choose from {', '.join(SPLITS)}")
     if images < 0 or seed < 0:
         raise UsageError(f"{images} images from seed {seed}: both must be 0 or more")
+    # A spawn key, since a seed's words are padded with zeros: (2**32, "train") would else equal (0, "test").
     stream = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split),)))
     pixels = np.empty((images, SIDE, SIDE, 3), np.uint8)
     labels = np.empty(images, np.int64)
@@ -89,8 +94,8 @@ def _paint(fields: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarra
     # Stripes: a triangle wave, whose period varies by 4 % within a scale.
     step = _STEPS[scale] * pick(246, 266) >> 8
     across, down = (_per_image(step * axis >> 4) for axis in _DIRECTIONS[pick(0, len(_DIRECTIONS) - 1)].T)
-    phase = across * _COLUMNS + down * _ROWS + _per_image(pick(0, _TURN - 1)) & _TURN - 1
-    wave = (np.abs(phase - _TURN // 2) - _TURN // 4) >> 1  # -128 to 128
+    phase = (across * _COLUMNS + down * _ROWS + _per_image(pick(0, _TURN - 1))) & (_TURN - 1)
+    wave = (abs(phase - _TURN // 2) - _TURN // 4) // 2  # -128 to 128
     image = base + (colour(_STRIPES) * wave[..., None] >> 7)
 
     # Shapes: centres within 8 to 23, so that radius 4 and a shift by 4 stay inside the image.
@@ -109,11 +114,6 @@ def _paint(fields: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
     image += (noise.astype(np.int16) - 128) * _NOISE >> 7
     return np.clip(image, 0, 255).astype(np.uint8), label
-
-
-# int16 holds every value of an image under way and halves the time; the largest is a phase, below 23,100.
-_COLUMNS = np.arange(SIDE, dtype=np.int16)
-_ROWS = _COLUMNS[:, None]
 
 
 def _per_image(values: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ class Learner:
 
     def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device) -> None:
         layout = torch.channels_last if recipe.memory_layout == "channels_last" else torch.contiguous_format
-        self.network = network.to(device=device, memory_format=layout)
+        self.network = network.to(device).to(memory_format=layout)
         self.recipe = recipe
         self.device = device
         self.optimizer = torch.optim.SGD(

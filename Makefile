@@ -1,0 +1,28 @@
+# Two commands set up everything on a bare machine: `make demo` and `make test`.
+PYTHON ?= python3
+ENV := .venv
+RUN := $(ENV)/bin/python
+
+.PHONY: demo test check clean
+
+demo: $(ENV)/ready
+	$(RUN) demo.py
+
+test: $(ENV)/ready
+	$(RUN) -m pytest
+
+check: $(ENV)/ready
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(RUN) -m pytest
+
+$(ENV)/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": use make PYTHON=python3.12 ..." if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'
+	$(PYTHON) -m venv --clear $(ENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(ENV) demo_results

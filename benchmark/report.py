@@ -1,0 +1,139 @@
+"""Writes tables, figures and one page about everything that lies under an output folder.
+
+    python -m benchmark.report                       # reads ./results, writes ./results/report
+
+One figure per table of ground truth (accuracy against MACs), one per ranking and table (accuracy against score).
+A ranking is set beside every complete table that was made on the data it saw. Each figure says which data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark import cli, costs
+from benchmark.errors import UsageError
+from benchmark.ranking import Ranking, read_ranking
+from benchmark.scoring import Score, score
+from benchmark.table import GroundTruth, load_table
+
+
+def arguments() -> cli.Parser:
+    parser = cli.Parser(prog="python -m benchmark.report", description=__doc__)
+    parser.add_argument("--out", default="results", metavar="DIR", help="where results lie (default ./results)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    out = Path(arguments().parse(argv).out)
+    if not out.is_dir():
+        raise UsageError(f"--out {out} is no folder: give the one that build_groundtruth and evaluate wrote to")
+    try:
+        import matplotlib
+
+        matplotlib.use("agg")
+    except ImportError:
+        raise UsageError("figures need matplotlib: pip install 'nas-bench-pooling[report]'") from None
+    built = [load_table(path) for path in sorted((out / "tables").glob("*.json"))]
+    tables = [load_table("published"), *(table for table in built if table.name != "published")]
+    rankings = [read_ranking(path) for path in sorted((out / "rankings").glob("*.json"))]
+    folder = out / "report"
+    folder.mkdir(exist_ok=True)
+
+    lines = ["# Report", ""]
+    for table in tables:
+        lines += _about(table, _draw_table(table, folder))
+    lines += ["## Rankings", ""]
+    for ranking in rankings:
+        for table in tables:
+            if table.complete and ranking.space == table.space.name and ranking.dataset in (None, table.dataset):
+                result = score(ranking, table)
+                figure = _draw_ranking(ranking, table, result, folder)
+                lines += ["```", result.text(), "```", "", f"![accuracy against score]({figure})", ""]
+    page = folder / "README.md"
+    page.write_text("\n".join(lines), encoding="utf-8")
+    print(f"report: {page} ({len(tables)} tables, {len(rankings)} rankings)")
+    return 0
+
+
+def _about(table: GroundTruth, figure: str) -> list[str]:
+    if not table.rows:
+        return []
+    counts = sorted({row.n for row in table.rows})
+    seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    best = table.best
+    spread = "" if best.std is None else f" ± {best.std:.2f}"
+    return [
+        f"## {table.name}",
+        "",
+        f"{table.space.name} on {table.dataset}, recipe {table.recipe_label or 'not stated'}: "
+        f"{len(table.rows)} of {len(table.space)} configurations, seeds per configuration: {seeds}. "
+        f"Best: {best.config} with {best.mean:.2f}{spread} % (mean over seeds).",
+        "",
+        f"![accuracy against MACs]({figure})",
+        "",
+    ]
+
+
+def _axes() -> tuple[Any, Any]:
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(7, 4.5), layout="constrained")
+
+
+def _save(figure: Any, folder: Path, name: str) -> str:
+    import matplotlib.pyplot as plt
+
+    figure.savefig(folder / f"{name}.png", dpi=130, metadata={"Software": None})
+    plt.close(figure)
+    return f"{name}.png"
+
+
+def _draw_table(table: GroundTruth, folder: Path) -> str:
+    """Accuracy against MACs, coloured by the layers before the first pooling, labelled with the configuration."""
+    figure, axes = _axes()
+    rows = table.rows
+    mega = [costs.macs(table.space, row.config) / 1e6 for row in rows]
+    means = [row.mean for row in rows]
+    axes.errorbar(mega, means, [row.std or 0.0 for row in rows], fmt="none", ecolor="0.75", elinewidth=1, zorder=1)
+    dots = axes.scatter(mega, means, c=[row.config.layers[0] for row in rows], cmap="viridis", s=22, zorder=2)
+    for row, x, y in zip(rows, mega, means, strict=True):
+        bold = "bold" if row.config == table.space.default else "normal"
+        axes.annotate(str(row.config), (x, y), (3, 3), textcoords="offset points", fontsize=5.5, weight=bold)
+    figure.colorbar(dots, label="layers before the first pooling")
+    axes.set(
+        xlabel="MACs per image, millions",
+        ylabel="test accuracy, %",
+        title=f"{table.name}\n{table.space.name} on {table.dataset}, mean and std over seeds",
+    )
+    axes.title.set_fontsize(9)
+    return _save(figure, folder, table.name)
+
+
+def _draw_ranking(ranking: Ranking, table: GroundTruth, result: Score, folder: Path) -> str:
+    """Ground truth against score, one dot per configuration; the pick is ringed."""
+    figure, axes = _axes()
+    means = [table.row(config).mean for config in table.space]
+    axes.scatter(ranking.scores, means, s=22)
+    for config, x, y in zip(table.space, ranking.scores, means, strict=True):
+        axes.annotate(str(config), (x, y), (3, 3), textcoords="offset points", fontsize=5.5)
+        if str(config) == ranking.pick:
+            axes.scatter([x], [y], s=110, facecolors="none", edgecolors="tab:red", label=f"pick {ranking.pick}")
+            axes.legend(loc="lower right", fontsize=8)
+    seed = ranking.provenance.get("seed", "-")
+    axes.set(
+        xlabel=f"score of {ranking.method} (seed {seed}, data seen: {ranking.dataset or 'none'})",
+        ylabel=f"test accuracy in {table.dataset}, %",
+        title=f"{ranking.method} against {table.name}: Kendall tau-b {result.tau:.3f}",
+    )
+    axes.title.set_fontsize(9)
+    options = "-".join(f"{key}{value}" for key, value in ranking.options.items())
+    recipe = ranking.provenance.get("recipe_hash", "nodata")
+    return _save(
+        figure, folder, "-".join(filter(None, [ranking.method, options, recipe, f"seed{seed}", "vs", table.name]))
+    )
+
+
+if __name__ == "__main__":
+    cli.command(main)
