@@ -136,18 +136,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
     """The runs without a record, in order. A corrupt record is set aside, with a line, and counts as missing."""
-    missing = []
-    for run in runs:
+    for run in ledger.recorded():
         try:
-            if ledger.read(run):
-                ledger.sweep(run)
-            else:
-                missing.append(run)
+            ledger.read(run)
+            ledger.sweep(run)
         except CorruptRecord as error:
-            aside = ledger.set_aside(run)
-            cli.say(f"{error}: kept as {aside.name}, to be trained again")
-            missing.append(run)
-    return missing
+            cli.say(f"{error}: kept as {ledger.set_aside(run).name}, to be trained again")
+    done = set(ledger.recorded())
+    return [run for run in runs if run not in done]
 
 
 def _say_how_long(space: Any, recipe: Recipe, device: Any, together: int, work: float, preset: str) -> None:

@@ -85,10 +85,23 @@ class Search:
     def path(self, seed: int) -> Path:
         """Where the ranking of a seed is kept; the name holds a hash of all that decides it."""
         decides = [self.name, self.options, self.space.name, self.recipe.hash]
-        if self.method.endswith(".py"):  # a file of the user's may change between two calls
-            decides.append(Path(self.method).read_text(encoding="utf-8"))
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
         return self.folder / "rankings" / f"{self.name}-{digest}-seed{seed}.json"
+
+    def sweep(self, seed: int) -> None:
+        """Removes what a finished search left in `work/`; a lock too, for whoever waits for it finds the ranking."""
+        for kind in ("pt", "lock"):
+            (self.folder / "rankings" / "work" / f"{self.path(seed).stem}.{kind}").unlink(missing_ok=True)
+
+    def kept(self, seed: int) -> bool:
+        """Whether the ranking of a seed is there already. Raises UsageError if other code made it."""
+        if not (path := self.path(seed)).exists():
+            return False
+        if read_ranking(path).provenance.get("method_code") != nas_methods.code_hash(self.method):
+            raise UsageError(f"{path} was made by another version of {self.name}.py: remove it, or use another --out")
+        self.sweep(seed)
+        cli.say(f"seed {seed}: {path} is there already")
+        return True
 
     def task(self, seed: int, **more: Any) -> nas_methods.Task:
         from benchmark import train
@@ -130,13 +143,13 @@ class Search:
             return False
         try:
             if path.exists():  # another process finished it meanwhile
+                self.sweep(seed)
                 return True
-            checkpoint = work / f"{path.stem}.pt"
             task = self.task(
                 seed,
                 progress=lambda fraction, facts: report({"fraction": fraction} | facts),
                 stop=stop,
-                checkpoint=checkpoint,
+                checkpoint=work / f"{path.stem}.pt",
             )
             began = time.monotonic()
             try:
@@ -155,13 +168,13 @@ class Search:
                 | ({"recipe": self.recipe.to_dict(), "recipe_hash": self.recipe.hash} if saw_data else {})
                 | ({"recipe_label": self.recipe.label} | dict(task.data.provenance) if saw_data else {})
                 | self.made_by
+                | {"method_code": nas_methods.code_hash(self.method)}
                 | {"timings": {"seconds": round(time.monotonic() - began, 3)}}
                 | dict(ranking.provenance),
             )
-            write_atomically(path, ranking_json(ranking).encode())
             write_atomically(path.with_suffix(".csv"), scores_csv(ranking).encode())
-            checkpoint.unlink(missing_ok=True)
-            Path(lock.lock_file).unlink(missing_ok=True)
+            write_atomically(path, ranking_json(ranking).encode())  # last: this file says that all is done
+            self.sweep(seed)
             return True
         finally:
             lock.release()
@@ -221,9 +234,7 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         provenance.code_version(),
     )
     seeds = sorted(set(options.seeds))
-    missing = [seed for seed in seeds if not search.path(seed).exists()]
-    for seed in sorted(set(seeds) - set(missing)):
-        cli.say(f"seed {seed}: {search.path(seed)} is there already")
+    missing = [seed for seed in seeds if not search.kept(seed)]
     if missing:
         if trains:
             _say_how_long(search, instance, missing, options)

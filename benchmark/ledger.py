@@ -180,18 +180,17 @@ class Ledger:
         os.replace(path, aside)
         return aside
 
-    def records(self) -> list[dict[str, Any]]:
-        """All records of this ledger, by seed, then configuration. Raises CorruptRecord for the first bad one."""
-        return [self._parse(path, path.read_bytes(), run) for run, path in self._files()]
-
-    def _files(self) -> list[tuple[Run, Path]]:
+    def recorded(self) -> list[Run]:
+        """The runs that have a record, good or bad."""
         found = []
         for path in (self.folder / "records").glob("*.json"):
-            if match := re.fullmatch(r"(\d+)-seed(\d+)", path.stem):
-                number = int(match[1])
-                if 1 <= number <= len(self.space):
-                    found.append((Run(int(match[2]), self.space[number - 1]), path))
+            if (match := re.fullmatch(r"(\d+)-seed(\d+)", path.stem)) and 1 <= int(match[1]) <= len(self.space):
+                found.append(Run(int(match[2]), self.space[int(match[1]) - 1]))
         return sorted(found)
+
+    def records(self) -> list[dict[str, Any]]:
+        """All records of this ledger, by seed, then configuration. Raises CorruptRecord for the first bad one."""
+        return [record for run in self.recorded() if (record := self.read(run))]
 
     def status(self, configs: Iterable[Config], seeds: Iterable[int]) -> dict[str, list[Run]]:
         """The asked-for runs, by state: done, running (somebody holds it), started (has a checkpoint), missing, corrupt."""

@@ -20,8 +20,8 @@ class ProgressLine:
 
     def __init__(self, title: str, total: float) -> None:
         self.title, self.total = title, max(total, 1e-12)
-        self._began = self._said = time.monotonic()
-        self._first: float | None = None  # work done before this process began
+        self._said = time.monotonic()
+        self._first: tuple[float, float] | None = None  # when the first news came, and the work done before
         columns = (
             TextColumn(title),
             BarColumn(),
@@ -46,9 +46,8 @@ class ProgressLine:
         """done: work finished so far; images: how many were trained on since this process began."""
         now = time.monotonic()
         if self._first is None:
-            self._first = done
-        passed = now - self._began
-        gained = done - self._first
+            self._first = (now, done)
+        passed, gained = now - self._first[0], done - self._first[1]
         left = readable((self.total - done) * passed / gained) + " left" if gained > 0 and passed > 2 else ""
         rate = f"{images / passed:,.0f} images/s" if passed > 2 else ""
         text = " · ".join(part for part in (words, rate, left) if part)
