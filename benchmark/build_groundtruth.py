@@ -169,8 +169,15 @@ def _train(
     fractions = dict.fromkeys(range(len(missing)), 0.0)
     images: dict[int, tuple[int, int]] = {}  # position -> (first count heard, latest): a resumed run has trained before
     with ProgressLine("training", sum(works[run] for run in missing)) as line:
+        waiting_said = False
 
-        def report(position: int, news: dict[str, Any]) -> None:
+        def report(position: int, news: dict[str, Any] | None) -> None:
+            nonlocal waiting_said
+            if news is None:
+                if not waiting_said:
+                    cli.say("another process is training some of these runs: waiting for its records")
+                waiting_said = True
+                return
             fractions[position] = news["fraction"]
             images[position] = (images.get(position, (news["images"], 0))[0], news["images"])
             done = sum(works[missing[p]] * f for p, f in fractions.items())

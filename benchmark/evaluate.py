@@ -278,7 +278,9 @@ def _search(search: Search, seeds: list[int], options: Any, again: str) -> int |
     images: dict[int, tuple[int, int]] = {}
     with ProgressLine(search.name, len(seeds)) as line:
 
-        def report(position: int, news: dict[str, Any]) -> None:
+        def report(position: int, news: dict[str, Any] | None) -> None:
+            if news is None:  # another process makes this ranking: wait for it
+                return
             fractions[position] = news["fraction"]
             count = news.get("images", 0)
             images[position] = (images.get(position, (count, 0))[0], count)

@@ -25,10 +25,13 @@ from benchmark.errors import Failure, UsageError
 
 Function = Callable[[Any, Callable[[Any], None], Callable[[], bool]], bool | None]
 
-# For workers that compute. Neither can change a bit of a result: large blocks are kept instead of being handed back to
-# the system after every layer (each return costs page faults), and idle threads sleep instead of spinning.
+# For workers that compute. None of it can change a bit of a result: large blocks are kept, on huge pages, instead of
+# being handed back to the system after every layer (each return costs page faults), and idle threads sleep instead
+# of spinning. Other C libraries ignore it.
 LEAN_ENVIRONMENT = {
-    "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=67108864",
+    "GLIBC_TUNABLES": ":".join(
+        f"glibc.malloc.{name}" for name in ("mmap_max=0", "trim_threshold=17179869184", "top_pad=67108864", "hugetlb=1")
+    ),
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
 }
@@ -101,7 +104,8 @@ def launch(
 ) -> Outcome:
     """Runs `function` on all items, in order, at most `processes` at once. Blocks until nothing is left to do.
 
-    report       called in this process with (position, whatever the function reported)
+    report       called in this process with (position, whatever the function reported), and with (position, None)
+                 each time somebody else turns out to hold the item
     environment  variables that the workers get on top of this process's
     deadline     `time.monotonic()` at which the workers are asked to stop at their next checkpoint
 
@@ -169,6 +173,7 @@ def launch(
             outcome.done.append(position)
         elif payload is False:
             held[position] = time.monotonic() + BUSY_PAUSE
+            report(position, None)
 
     in_main_thread = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, _as_interrupt) if in_main_thread else None

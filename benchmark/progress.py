@@ -23,10 +23,10 @@ class ProgressLine:
         self._said = time.monotonic()
         self._first: tuple[float, float] | None = None  # when the first news came, and the work done before
         columns = (
-            TextColumn(title),
+            TextColumn(title, markup=False),
             BarColumn(),
             TextColumn("{task.percentage:.1f}%"),
-            TextColumn("{task.fields[words]}"),
+            TextColumn("{task.fields[words]}", markup=False),  # [4,3,3] is no markup
         )
         self._live = Progress(*columns, console=Console(stderr=True), transient=True) if sys.stderr.isatty() else None
 

@@ -1,0 +1,68 @@
+"""What a user would write without this suite: the other side of every ratio that `measure` prints.
+
+fp32, contiguous tensors, torch.optim.SGD, torchvision's CIFAR-10 and transforms behind a DataLoader, all cores
+as torch threads, one network at a time. The network itself is the suite's, so that a ratio is about the engine
+and not about the architecture. `done` is called after every batch and ends the loop by returning True.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from benchmark import data, networks
+from benchmark.recipe import Recipe
+from benchmark.space import Config, load_space
+
+WORKERS = 2  # of the DataLoader beside a training
+
+
+class Pictures(datasets.CIFAR10):
+    """torchvision's CIFAR-10 with the images handed in: its own `__getitem__` (PIL, transforms), not its files."""
+
+    def __init__(self, dataset: data.Dataset) -> None:
+        steps = [
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(dataset.mean, dataset.std),
+        ]
+        datasets.VisionDataset.__init__(self, root="", transform=transforms.Compose(steps))
+        self.data = dataset.train.pixels.numpy()
+        self.targets = dataset.train.labels.tolist()
+
+
+def loader(dataset: data.Dataset, recipe: Recipe, workers: int) -> DataLoader:
+    return DataLoader(Pictures(dataset), recipe.batch_size, shuffle=True, num_workers=workers, drop_last=True)
+
+
+def train(dataset: data.Dataset, config: Config, recipe: Recipe, cores: int, done: Callable[[], bool]) -> None:
+    """Trains one network, batch after batch."""
+    torch.set_num_threads(cores)
+    network: nn.Module = networks.ResNet(load_space(), dataset.classes)
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    network.train()
+    while True:
+        for x, y in loader(dataset, recipe, WORKERS):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(network(x, config.path), y)
+            loss.backward()
+            optimizer.step()
+            loss.item()
+            if done():
+                return
+
+
+def batches(dataset: data.Dataset, recipe: Recipe, cores: int, done: Callable[[], bool]) -> None:
+    """Takes batches and does nothing with them: the data path alone, one DataLoader worker per core."""
+    while True:
+        for _ in loader(dataset, recipe, cores):
+            if done():
+                return
