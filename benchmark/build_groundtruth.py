@@ -22,6 +22,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from benchmark import cli, provenance
 from benchmark.errors import Failure
 from benchmark.ledger import CorruptRecord, Ledger, Run
@@ -56,6 +58,7 @@ class TrainRun:
     ledger: Ledger
     data_root: str | None
     device: str
+    together: int  # how many share the machine: it explains the timings, and nothing else depends on it
     provenance: dict[str, Any]
 
     def __call__(self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]) -> bool | None:
@@ -83,7 +86,8 @@ class TrainRun:
                 return None
             results, seconds = outcome
             numerics = train.numerics(self.ledger.recipe, device, dataset)
-            timings = {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+            finished = datetime.now(UTC).isoformat(timespec="seconds")
+            timings = {"seconds": round(seconds, 3), "finished": finished, "together": self.together}
             self.ledger.write(run, results, numerics | self.provenance, timings)
             return True
 
@@ -141,7 +145,9 @@ def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
             ledger.read(run)
             ledger.sweep(run)
         except CorruptRecord as error:
-            cli.say(f"{error}: kept as {ledger.set_aside(run).name}, to be trained again")
+            with ledger.claim(run) as mine:
+                if mine and ledger.record_path(run).exists():  # another builder may have been quicker
+                    cli.say(f"{error}: kept as {ledger.set_aside(run).name}, to be trained again")
     done = set(ledger.recorded())
     return [run for run in runs if run not in done]
 
@@ -164,8 +170,7 @@ def _train(
     from benchmark.launch import LEAN_ENVIRONMENT, launch
     from benchmark.progress import ProgressLine
 
-    made_by = provenance.code_version() | {"together": together}
-    function = TrainRun(ledger, options.data, options.device, made_by)
+    function = TrainRun(ledger, options.data, options.device, together, provenance.code_version())
     fractions = dict.fromkeys(range(len(missing)), 0.0)
     images: dict[int, tuple[int, int]] = {}  # position -> (first count heard, latest): a resumed run has trained before
     with ProgressLine("training", sum(works[run] for run in missing)) as line:
@@ -205,12 +210,13 @@ def _finish(
     from benchmark.table import GroundTruth
 
     path = None
-    if records := ledger.records():
-        path = GroundTruth.from_records(records, ledger.name).write(Path(options.out) / "tables")
+    lock = FileLock(ledger.folder / "work" / "table.lock")
+    with lock:  # builders that finish together write one after the other
+        if records := ledger.records():
+            path = GroundTruth.from_records(records, ledger.name).write(Path(options.out) / "tables")
+        Path(lock.lock_file).unlink(missing_ok=True)
     state = ledger.status(configs, seeds)
     left = sum(len(runs) for key, runs in state.items() if key != "done")
-    for run, why in sorted(failed.items()):
-        cli.say(f"failed: {run.config} seed {run.seed}: {why}")
     if left and not failed:
         again = shlex.join(["python", "-m", "benchmark.build_groundtruth", *words])
         cli.say(f"{left} runs are left; go on with: {again}")
@@ -219,7 +225,8 @@ def _finish(
     elif path:
         print(f"table: {path} ({len(state['done'])} of {len(configs) * len(seeds)} runs, {ledger.recipe.dataset})")
     if failed:
-        raise Failure(f"{len(failed)} of {len(configs) * len(seeds)} runs failed; the others are kept")
+        why = "; ".join(f"{run.config} seed {run.seed}: {why}" for run, why in sorted(failed.items())[:3])
+        raise Failure(f"{len(failed)} of {len(configs) * len(seeds)} runs failed, the others are kept: {why}")
     return 130 if interrupted else 0
 
 

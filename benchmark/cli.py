@@ -60,7 +60,7 @@ def _parser_of(hint: Any) -> tuple[Callable[[str], Any], str]:
     if hint is bool:
         return _parse_bool, "true|false"
     if hint in (int, float, str):
-        return hint, {int: "N", float: "X", str: "TEXT"}[hint]
+        return (whole if hint is int else hint), {int: "N", float: "X", str: "TEXT"}[hint]
     raise TypeError(f"no flag can be made for a field of type {hint}: use int, float, str, bool, Literal or X | None")
 
 
@@ -89,6 +89,13 @@ def add_fields(parser: argparse.ArgumentParser, record: type, title: str) -> Non
 def given_fields(namespace: argparse.Namespace, record: type) -> dict[str, Any]:
     """The fields of the dataclass that were given as flags."""
     return {field.name: getattr(namespace, field.name) for field in fields(record) if hasattr(namespace, field.name)}
+
+
+def whole(text: str) -> int:
+    """A whole number in plain digits."""
+    if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+    return int(text)
 
 
 def seed(text: str) -> int:
@@ -132,6 +139,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, allow_nan=False))
 
 
+def _one_line(error: Exception) -> str:
+    """What a message quotes (a flag, a file's name) may hold line breaks."""
+    return " ".join(str(error).splitlines())
+
+
 def command(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     """Runs a command and exits as this module's first lines say, without a traceback for a user's mistake."""
     # Before torch is loaded: idle threads sleep instead of spinning, so that a busy neighbour costs little.
@@ -141,14 +153,15 @@ def command(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         code = main(None)
         sys.stdout.flush()
     except UsageError as error:
-        say(f"error: {error}")
+        say(f"error: {_one_line(error)}")
         code = 2
     except (Failure, OSError) as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output went away: nobody left to tell
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         else:
-            say(f"error: {error}")
+            say(f"error: {_one_line(error)}")
         code = 1
     except KeyboardInterrupt:
+        say("interrupted: nothing is lost, the same command goes on")
         code = 130
     sys.exit(code)

@@ -158,6 +158,8 @@ class Search:
                 return None
             if not isinstance(ranking, Ranking):
                 raise Failure(f"method '{self.name}' returned {type(ranking).__name__} where a Ranking was expected")
+            if ranking.space != self.space.name:
+                raise Failure(f"method '{self.name}' ranked {ranking.space}, but was asked for {self.space.name}")
             saw_data = "data" in vars(task)
             ranking = replace(
                 ranking,
@@ -185,6 +187,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = _method_in(words)
     method = nas_methods.load(name) if name else None
     options = arguments(method).parse(words)
+    if (options.method or None) != name:
+        raise UsageError("--method is given twice: evaluate one method at a time")
     if options.list:
         return _list(options.json)
     if not options.scores and method is None:
@@ -199,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _method_in(words: list[str]) -> str | None:
     """The value of --method, which must be known before the other flags can be."""
-    for flag, value in zip(words, [*words[1:], ""], strict=True):
+    for flag, value in zip(words, [*words[1:], ""], strict=False):
         if flag == "--method":
             return value or None
         if flag.startswith("--method="):
@@ -212,11 +216,17 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
     recipe = SearchRecipe.preset(options.recipe, **cli.given_fields(options, SearchRecipe))
     try:
         instance = method(**given)
-    except TypeError as error:
+    except UsageError:
+        raise
+    except (TypeError, ValueError) as error:  # an option without default, or one that the method refuses
         raise UsageError(f"method '{options.method}': {error}") from None
     chosen = {field.name: getattr(instance, field.name) for field in fields(method)}
     table.require_complete()
     require_trainable(table.space)
+    if options.device not in ("auto", "cpu"):
+        from benchmark import train
+
+        train.device_named(options.device)  # said now, whatever the method
     trains = hasattr(instance, "work")
     if trains and recipe.dataset != table.dataset:
         raise UsageError(
@@ -243,7 +253,8 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         if code is not None:
             return code
     result = score([read_ranking(search.path(seed)) for seed in seeds], table)
-    kept = Path(options.out) / "scores" / f"{search.path(0).stem.rpartition('-')[0]}-vs-{table.name}.json"
+    stem = search.path(seeds[0]).stem + "".join(f"-{seed}" for seed in seeds[1:])
+    kept = Path(options.out) / "scores" / f"{stem}-vs-{table.name}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(kept, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
     _show(result, options.json)
@@ -297,9 +308,7 @@ def _search(search: Search, seeds: list[int], options: Any, again: str) -> int |
             deadline=deadline,
         )
     if outcome.failed:
-        for position, why in outcome.failed.items():
-            cli.say(f"failed: {search.name} seed {seeds[position]}: {why}")
-        raise Failure(f"{len(outcome.failed)} of {len(seeds)} searches failed")
+        raise Failure("; ".join(f"{search.name} seed {seeds[p]}: {why}" for p, why in outcome.failed.items()))
     if len(outcome.done) < len(seeds):
         cli.say(f"{len(seeds) - len(outcome.done)} searches are unfinished; go on with: {again}")
         return 130 if outcome.interrupted else 0

@@ -148,8 +148,12 @@ def launch(
 
     def feed(worker: _Worker) -> None:
         if not stopping and worker.position is None and (position := next_position()) is not None:
-            worker.position = position
-            worker.pipe.send(position)
+            try:
+                worker.pipe.send(position)
+            except OSError:  # it died while idle: `listen` will hear so and replace it
+                waiting.insert(0, position)
+            else:
+                worker.position = position
 
     def listen(worker: _Worker) -> None:
         try:
@@ -175,30 +179,36 @@ def launch(
             held[position] = time.monotonic() + BUSY_PAUSE
             report(position, None)
 
+    asked = 0
+
+    def interrupt(*_: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise KeyboardInterrupt
+
+    # The first signal only counts: an exception in the middle of a pipe's message would lose or garble it.
     in_main_thread = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, _as_interrupt) if in_main_thread else None
+    signals = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
+    previous = {number: signal.signal(number, interrupt) for number in signals}
     try:
         workers += [start_worker() for _ in range(min(processes, len(items)))]
         while True:
-            try:
-                for worker in workers:
-                    feed(worker)
-                if all(worker.position is None for worker in workers) and (stopping or not (waiting or held)):
-                    break
-                for ready in wait([worker.pipe for worker in workers], timeout=0.2):
-                    listen(next(worker for worker in workers if worker.pipe is ready))
-                if deadline is not None and not stopping and time.monotonic() >= deadline:
-                    ask_to_stop()
-            except KeyboardInterrupt:
-                if outcome.interrupted:
-                    raise
+            if asked and not outcome.interrupted:
                 outcome.interrupted = True
                 print("\nstopping at the next checkpoint (Ctrl-C again: at once) ...", file=sys.stderr, flush=True)
                 ask_to_stop()
-                deadline = None
+            if deadline is not None and not stopping and time.monotonic() >= deadline:
+                ask_to_stop()
+            for worker in workers:
+                feed(worker)
+            if all(worker.position is None for worker in workers) and (stopping or not (waiting or held)):
+                break
+            for ready in wait([worker.pipe for worker in workers], timeout=0.2):
+                listen(next(worker for worker in workers if worker.pipe is ready))
     finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
         for worker in workers:
             worker.pipe.close()  # an idle worker leaves by itself
         for worker in workers:
@@ -207,7 +217,3 @@ def launch(
                 worker.process.kill()
                 worker.process.join()
     return outcome
-
-
-def _as_interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt

@@ -156,7 +156,7 @@ class Ledger:
 
         Safe for the lock too: whoever still waits for it will find the record first thing.
         """
-        for path in (self.checkpoint_path(run), self._lock_path(run)):
+        for path in (self.folder / "work").glob(f"{self.stem(run)}.*"):  # halves that a kill left in the making too
             path.unlink(missing_ok=True)
 
     @contextmanager
@@ -174,9 +174,10 @@ class Ledger:
             lock.release()
 
     def set_aside(self, run: Run) -> Path:
-        """Renames a corrupt record so that its run counts as missing; nothing is lost."""
+        """Renames a corrupt record so that its run counts as missing; nothing is lost. For the holder of the run."""
         path = self.record_path(run)
-        aside = path.with_name(path.name + ".corrupt")
+        names = (path.with_name(f"{path.name}.corrupt{n}") for n in ("", *range(1, 1_000_000)))
+        aside = next(name for name in names if not name.exists())
         os.replace(path, aside)
         return aside
 

@@ -78,8 +78,10 @@ class ResNet(nn.Module):
         it; any path is allowed, falling or rising. Raises ValueError for a path of another length.
         """
         first, *rest = path
-        if first != 0 or len(rest) != len(self.blocks):
-            raise ValueError(f"a path here is 0 and {len(self.blocks)} resolutions, not {tuple(path)}")
+        if first != 0 or len(rest) != len(self.blocks) or not 0 <= min(rest) <= max(rest) < len(self.space.sizes):
+            raise ValueError(
+                f"a path here is 0 and {len(self.blocks)} resolutions below {len(self.space.sizes)}, not {tuple(path)}"
+            )
         x = F.relu(self.norm(self.conv(x)), inplace=True)
         for block, r in zip(self.blocks, rest, strict=True):
             x = block(x, r)

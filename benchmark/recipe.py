@@ -49,13 +49,15 @@ class Recipe:
                 raise UsageError(f"{field.name} is '{value}': choose from {', '.join(choices)}")
         for name in ("epochs", "batch_size", "threads", "train_images", "eval_images"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (type(value) is not int or value < 1):
                 raise UsageError(f"{name} is {value}: it must be a whole number of 1 or more")
         if self.batch_size < 2:
             raise UsageError("batch_size is 1: batch norm needs 2 images or more")
         for name, low, high in (("lr", 0.0, 100.0), ("momentum", 0.0, 0.9999), ("weight_decay", 0.0, 1.0)):
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{name} is {getattr(self, name)}: it must lie between {low} and {high}")
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not low <= value <= high:
+                raise UsageError(f"{name} is {value}: it must lie between {low} and {high}")
+            object.__setattr__(self, name, float(value))  # 1 and 1.0 are one recipe: one hash
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> Self:

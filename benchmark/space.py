@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from operator import index
 
 from benchmark.errors import UsageError
 
@@ -26,7 +27,8 @@ class Config:
     layers: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in self.layers)
+        whole = all(hasattr(n, "__index__") and not isinstance(n, bool) for n in self.layers)
+        object.__setattr__(self, "layers", tuple(map(index, self.layers)) if whole else tuple(self.layers))
         if not self.layers or not whole or min(self.layers) < 1:
             raise UsageError(
                 f"{list(self.layers)} is no configuration: it needs whole numbers of 1 or more, as in [4,3,3]"
@@ -45,7 +47,7 @@ class Config:
             return value
         if isinstance(value, str):
             if not re.fullmatch(r"\s*\[\s*\d{1,4}\s*(,\s*\d{1,4}\s*)*\]\s*", value, re.ASCII):
-                raise UsageError(f"'{value}' is no configuration: write it as [4,3,3]")
+                raise UsageError(f"'{value[:40]}' is no configuration: write it as [4,3,3]")
             return cls(tuple(int(n) for n in re.findall(r"\d+", value)))
         try:
             return cls(tuple(value))

@@ -5,6 +5,7 @@ Models and batches are handed in. The supernets use the same `Learner`; a method
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import platform
@@ -28,6 +29,7 @@ from benchmark.recipe import Recipe
 from benchmark.space import Config, PoolingSpace
 
 CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_FORMAT = 1  # goes up when a checkpoint of old must not be resumed by new code
 ENGINE = "eager"  # how the step runs; the name of the numerics that a record was made with
 
 
@@ -62,7 +64,7 @@ def numerics(recipe: Recipe, device: torch.device, dataset: data.Dataset) -> dic
         "device": device_label(device),
         "engine": ENGINE,
         "precision": recipe.precision,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # its own class could not be read back from a checkpoint
         "dataset": {"name": dataset.name, "checksum": dataset.checksum},
     }
 
@@ -121,6 +123,14 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The stamp and state in a checkpoint's file: a SHA-256, for torch checks no sums, and what torch saved."""
+    content = path.read_bytes()
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        raise ValueError("the content does not match its checksum")
+    return torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+
+
 @dataclass
 class Checkpoint:
     """A file with everything that a killed training needs to go on as if nothing had happened.
@@ -132,6 +142,7 @@ class Checkpoint:
     stamp: dict[str, Any]
 
     def __post_init__(self) -> None:
+        self.stamp = self.stamp | {"format": CHECKPOINT_FORMAT}
         self._written = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
@@ -139,7 +150,7 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
-            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            saved = read_checkpoint(self.path)
             stamp, state = saved["stamp"], saved["state"]
         except Exception as error:  # a file of any content may stand there; torch raises many kinds
             say(f"{self.path} is no checkpoint ({type(error).__name__}): this training starts afresh")
@@ -158,12 +169,9 @@ class Checkpoint:
             return
         buffer = io.BytesIO()
         torch.save({"stamp": self.stamp, "state": state}, buffer)
-        write_atomically(self.path, buffer.getvalue())
+        payload = buffer.getvalue()
+        write_atomically(self.path, hashlib.sha256(payload).digest() + payload)
         self._written = time.monotonic()
-
-    def remove(self) -> None:
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
 
 
 def train_alone(
@@ -222,6 +230,10 @@ def train_alone(
             if not math.isfinite(loss_sum):
                 raise Failure(f"{config} seed {seed}: the loss is {loss_sum} in epoch {epoch + 1}; try a lower --lr")
             test_loss, test_fraction = learner.evaluate(test_set.plain(), config.path)
+            if not math.isfinite(test_loss):
+                raise Failure(
+                    f"{config} seed {seed}: the test loss is {test_loss} in epoch {epoch + 1}; try a lower --lr"
+                )
             values = (loss_sum / steps, 100 * right_sum / (steps * batch), test_loss, 100 * test_fraction)
             for name, value in zip(CURVES, values, strict=True):
                 curves[name].append(value)

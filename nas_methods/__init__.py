@@ -115,7 +115,7 @@ def load(name: str) -> type[Any]:
 def code_hash(name: str) -> str:
     """12 hex digits over a method's code, comments and docstrings aside: a kept ranking is of this code or another."""
     path = Path(name) if name.endswith(".py") else Path(__file__).parent / f"{name}.py"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
@@ -127,7 +127,7 @@ def _module_at(path: Path) -> Any:
         raise UsageError(f"no method file '{path}': give the path of a .py file, or one of {', '.join(available())}")
 
     def run() -> Any:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        spec = importlib.util.spec_from_file_location(f"method_file_{path.stem}", path)  # shadows no library
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -143,4 +143,5 @@ def _guarded(name: str, run: Callable[[], Any]) -> Any:
         return run()
     except Exception as error:
         where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise UsageError(f"method '{name}' cannot be loaded: {type(error).__name__}: {error}{where}") from error
+        why = " ".join(f"{type(error).__name__}: {error}{where}".split())
+        raise UsageError(f"method '{name}' cannot be loaded: {why}") from error

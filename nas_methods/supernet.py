@@ -180,8 +180,9 @@ def search(method: Sampler, task: Task) -> Ranking:
     cheap = method.shortlist(state, last, len(space))
     chosen = np.arange(len(space)) if cheap is None else np.argsort(-cheap[0], kind="stable")[: cheap[1]]
     for position, index in enumerate(chosen.tolist(), start=1):
-        if index not in found:
-            found[index] = evaluate_configuration(learners[models[index]], task, index, epochs)
+        if index in found:  # evaluated before an interruption
+            continue
+        found[index] = evaluate_configuration(learners[models[index]], task, index, epochs)
         task.progress(0.8 + 0.2 * position / len(chosen), {"epoch": epochs, "images": iterations * batch})
         if task.stop():
             keep()

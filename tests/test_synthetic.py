@@ -23,7 +23,7 @@ def test():
 
 
 def plain(monkeypatch, images, **settings):
-    """Images whose only content is what `settings` leaves: no noise, flat stripes and plain shapes unless given."""
+    """Images (as int) and labels without noise, stripes or shapes, except for what `settings` turns on."""
     for name, value in {"_NOISE": 0, "_STRIPES": (0, 0), "_SHAPES": (0, 0), **settings}.items():
         monkeypatch.setattr(synthetic, name, value)
     pixels, labels = generate(images, seed=3)
@@ -81,7 +81,7 @@ def test_wrong_arguments_are_named(arguments, named):
 
 
 def test_no_value_overflows(monkeypatch):
-    """Every field at its extremes, in wide integers: the image stays what 16 bits gave."""
+    """With every draw at its extremes, the image made in 64 bits is the one made in 16."""
     rng = np.random.default_rng(0)
     fields = rng.choice([0, 65535], size=(500, synthetic._FIELDS))
     fields[:, 0] = rng.integers(65536, size=500)
@@ -126,17 +126,17 @@ def test_classes_are_their_own_mirror_images(monkeypatch):
 def test_scales_are_periods_of_the_stripes(monkeypatch):
     """The strongest frequency of the image tells the scale: the two do not overlap."""
     pixels, labels = plain(monkeypatch, 500, _STRIPES=(100, 100))
-    gray = pixels[..., np.argmax(pixels.std((1, 2)), axis=-1)[:, None]] if False else pixels.sum(-1)
+    gray = pixels.sum(-1)
     spectrum = np.abs(np.fft.fft2(gray - gray.mean((1, 2), keepdims=True), s=(128, 128)))
     best = spectrum.reshape(len(gray), -1).argmax(1)
     frequency = np.hypot(*(np.fft.fftfreq(128)[axis] for axis in np.unravel_index(best, (128, 128))))
-    clear = gray.std((1, 2)) > 15
+    clear = gray.std((1, 2)) > 15  # in the others the channels cancel
     assert clear.sum() > 300
     assert np.array_equal(frequency[clear] < 0.29, labels[clear] % 2 == 1)
 
 
 def test_no_linear_function_of_the_pixels_finds_the_classes(train, test):
-    """Ridge regression on raw pixels, and the nearest class mean, stay close to chance (10 %)."""
+    """Ridge regression on the pixels (averaged two by two), and the nearest class mean, stay close to chance (10 %)."""
 
     def prepared(pixels):
         coarse = pixels.reshape(MANY, 16, 2, 16, 2, 3).mean((2, 4)).reshape(MANY, -1) / 255 - 0.5

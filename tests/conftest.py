@@ -1,0 +1,71 @@
+"""What the tests share: a tiny data set, the official CIFAR-10 where it is at hand, the commands as a user starts them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """One thread for torch, whatever the test before has set: tests are small, and threads that wait for each other
+    on a busy machine cost many times what they save. Imports no torch by itself."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset():
+    """96 training and 64 test images: four coloured squares per class under noise, so that it can be learned."""
+    import numpy as np
+    import torch
+
+    from benchmark.data import Dataset, Images
+
+    draw = np.random.default_rng(5)
+    patterns = draw.integers(0, 256, (10, 2, 2, 3)).repeat(16, 1).repeat(16, 2)
+
+    def images(count):
+        labels = draw.permutation(np.arange(count) % 10)
+        noisy = 0.5 * patterns[labels] + 0.5 * draw.integers(0, 256, (count, 32, 32, 3))
+        return Images(torch.from_numpy(noisy.astype(np.uint8)), torch.from_numpy(labels))
+
+    return Dataset("tiny", images(96), images(64), 10, (0.5, 0.45, 0.4), (0.2, 0.25, 0.3), "checksum of tiny")
+
+
+@pytest.fixture(scope="session")
+def cifar10_root():
+    """The folder that holds the official files. Never downloads; skips where they are not at hand."""
+    from benchmark import data
+
+    root = data.default_root()
+    if missing := [name for name in data.CIFAR10_FILES if not (root / data.CIFAR10_FOLDER / name).is_file()]:
+        pytest.skip(f"CIFAR-10 is not in {root} ({missing[0]} is missing): set NASBENCH_POOLING_DATA to its folder")
+    return root
+
+
+@pytest.fixture(scope="session")
+def environment():
+    """Variables for a Python of its own that imports this checkout.
+
+    Git is kept from answering: a commit made while the tests run would be noted in some records and not in others.
+    """
+    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "GIT_DIR": os.devnull}
+
+
+@pytest.fixture
+def run_python(tmp_path, environment):
+    """run_python("-m", "module", ...) in an empty folder; what it printed and how it ended."""
+
+    def run(*words, timeout=240):
+        command = [sys.executable, *map(str, words)]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    return run

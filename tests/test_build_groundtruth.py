@@ -1,0 +1,373 @@
+"""The command that builds a table, as a user starts it: killed, doubled, stopped, asked for its status, misused."""
+
+import json
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmark.errors import UsageError
+from benchmark.ledger import Ledger, checksum
+from benchmark.recipe import Recipe
+from benchmark.space import load_space
+from benchmark.table import load_table
+
+MODULE = "benchmark.build_groundtruth"
+# Two of the cheapest runs; an epoch has two steps, so that there are forty moments at which a run can be stopped.
+SMALL = {"dataset": "synthetic", "epochs": 20, "train_images": 32, "eval_images": 32, "batch_size": 16}
+FLAGS = ["--recipe", "smoke", *(word for k, v in SMALL.items() for word in (f"--{k.replace('_', '-')}", str(v)))]
+RUNS = ["--configs", "[1,1,8]", "[1,2,7]", "--seeds", "0", "--together", "1"]
+RECIPE = Recipe.preset("smoke", **SMALL)
+NAME = f"resnet20-cifar10-on-synthetic-{RECIPE.label}-{RECIPE.hash}"
+PATIENCE = 120  # seconds after which something that must happen counts as not happening
+
+
+def ledger_of(out):
+    return out / "ledgers" / NAME
+
+
+def records(out):
+    """The records by file name, without their timings."""
+    found = {path.name: json.loads(path.read_text()) for path in (ledger_of(out) / "records").iterdir()}
+    for record in found.values():
+        assert record.pop("timings")["seconds"] > 0
+    return found
+
+
+def table_files(out):
+    """The table's files by name; of the header all but the timings."""
+    texts = {path.name: path.read_text() for path in (out / "tables").iterdir()}
+    header = json.loads(texts[f"{NAME}.json"])
+    assert header.pop("timings")
+    return texts | {f"{NAME}.json": header}
+
+
+def left_over(out):
+    return sorted(path.name for path in (ledger_of(out) / "work").iterdir())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, environment):
+    """The output folder of a build that nothing happened to."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    words = [sys.executable, "-m", MODULE, *FLAGS, *RUNS, "--out", str(out)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"table: {out}/tables/{NAME}.csv (2 of 2 runs, synthetic)\n"
+    return out
+
+
+@pytest.fixture
+def start(tmp_path, environment):
+    """start(*words): the command as a process of its own."""
+    started = []
+
+    def begin(*words):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = [sys.executable, "-m", MODULE, *words]
+        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for_training(process, out):
+    """Until somebody holds one of the runs (or the process has ended)."""
+    ledger = Ledger.under(out, load_space(), RECIPE)
+    until = time.monotonic() + PATIENCE
+    while not ledger.status(load_space().configs[:2], [0])["running"] and process.poll() is None:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+# --- builds ---
+
+
+def test_an_undisturbed_build_leaves_records_a_table_and_nothing_else(undisturbed):
+    found = records(undisturbed)
+    assert sorted(found) == ["001-seed0.json", "002-seed0.json"]
+    for record, config in zip((found["001-seed0.json"], found["002-seed0.json"]), ("[1,1,8]", "[1,2,7]"), strict=True):
+        assert (record["config"], record["seed"], record["recipe_hash"]) == (config, 0, RECIPE.hash)
+        assert len(record["curves"]["test_accuracy"]) == 20
+        assert record["test_accuracy"] == record["curves"]["test_accuracy"][-1]
+        assert record["images"] == 20 * 32
+        assert record["provenance"]["dataset"]["name"] == "synthetic"
+    assert sorted(table_files(undisturbed)) == [f"{NAME}.csv", f"{NAME}.curves.csv", f"{NAME}.json"]
+    assert left_over(undisturbed) == []
+    assert sorted(path.name for path in ledger_of(undisturbed).iterdir()) == ["recipe.json", "records", "work"]
+
+
+def test_a_partial_table_loads_says_what_is_missing_and_refuses_the_rest(undisturbed):
+    table = load_table(undisturbed / "tables" / f"{NAME}.csv")
+    found = records(undisturbed)
+    for name, config in (("001-seed0.json", "[1,1,8]"), ("002-seed0.json", "[1,2,7]")):
+        assert table.query(config, seed=0, split="test") == found[name]["test_accuracy"]
+        curve = [table.query(config, seed=0, epoch=e, split="train") for e in range(1, 21)]
+        assert curve == found[name]["curves"]["train_accuracy"]
+    assert not table.complete
+    assert table.missing() == load_space().configs[2:]
+    assert table.dataset == "synthetic"
+    for ask in (
+        lambda: table.query("[4,3,3]"),
+        lambda: table.query("[1,1,8]", seed=1),
+        lambda: table.query("[1,1,8]", seed=0, epoch=21),
+        lambda: table.query("[1,1,8]", split="val"),
+        table.require_complete,
+    ):
+        with pytest.raises(UsageError):
+            ask()
+
+
+def test_stopped_interrupted_and_killed_builds_end_like_an_undisturbed_one(undisturbed, tmp_path, start, run_python):
+    out = tmp_path / "out"
+    words = [*FLAGS, *RUNS, "--out", str(out)]
+    draw = random.Random(0)
+
+    # asked to stop before it can be done: a good end, and the line that goes on
+    stopped = run_python("-m", MODULE, *words, "--stop-after", "0.5s")
+    assert stopped.returncode == 0, stopped.stderr
+    last = stopped.stderr.splitlines()[-1]
+    assert last.startswith("2 runs are left; go on with: ")
+    resume = shlex.split(last.partition("go on with: ")[2])
+    assert resume == ["python", "-m", MODULE, *words, "--stop-after", "0.5s"]
+
+    # Ctrl-C once it trains: a checkpoint
+    process = start(*words)
+    wait_for_training(process, out)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "go on with: " in err
+    assert (ledger_of(out) / "work" / "001-seed0.pt").exists()
+    assert records(out) == {}
+
+    # killed with -9 while training, twice
+    for _ in range(2):
+        process = start(*words)
+        wait_for_training(process, out)
+        time.sleep(draw.uniform(0, 3))
+        process.kill()
+        process.wait()
+
+    # Killed while a second builder works on the same ledger: that one finishes alone.
+    process = start(*words)
+    finisher = start(*words)
+    wait_for_training(process, out)
+    time.sleep(draw.uniform(0, 3))
+    process.kill()
+    _, err = finisher.communicate(timeout=PATIENCE)
+    assert finisher.returncode == 0, err
+    assert "no checkpoint" not in err
+    assert "starts afresh" not in err
+    assert records(out) == records(undisturbed)
+    assert table_files(out) == table_files(undisturbed)
+    assert left_over(out) == []
+
+
+def test_two_builders_at_once_end_like_one(undisturbed, tmp_path, start):
+    out = tmp_path / "out"
+    both = [start(*FLAGS, *RUNS, "--out", str(out)) for _ in range(2)]
+    for process in both:
+        stdout, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, err
+        assert "failed" not in err
+        assert "error" not in err
+        assert "(2 of 2 runs, synthetic)" in stdout
+    assert records(out) == records(undisturbed)
+    assert table_files(out) == table_files(undisturbed)
+    assert left_over(out) == []
+
+
+def test_only_what_is_missing_or_corrupt_is_trained(undisturbed, tmp_path, run_python):
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    folder = ledger_of(out) / "records"
+    bad, good = folder / "002-seed0.json", folder / "001-seed0.json"
+    text = bad.read_text()
+    accuracy = f'"test_accuracy": {json.loads(text)["test_accuracy"]}'
+    assert accuracy in text
+    altered = text.replace(accuracy, '"test_accuracy": 99.5')
+    bad.write_text(altered)
+    before = good.stat()
+
+    # Two at once this time: neighbours and grouping change no result.
+    words = [*FLAGS, *RUNS[:-1], "2", "--out", str(out)]
+    done = run_python("-m", MODULE, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 2 runs are there" in done.stderr
+    assert f"{bad}: its content does not match its checksum: kept as 002-seed0.json.corrupt" in done.stderr
+    assert (folder / "002-seed0.json.corrupt").read_text() == altered
+    assert (good.stat().st_mtime_ns, good.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    made, expected = json.loads(bad.read_text()), json.loads(text)
+    for key in set(expected) - {"timings", "checksum", "provenance"}:
+        assert made[key] == expected[key], key
+    printed = json.loads(done.stdout)
+    assert printed["table"] == str(out / "tables" / f"{NAME}.csv")
+    assert {key: len(runs) for key, runs in printed["runs"].items() if runs} == {"done": 2}
+
+    # and once more: nothing left to do, nothing touched
+    stats = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    again = run_python("-m", MODULE, *words)
+    assert again.returncode == 0, again.stderr
+    assert "2 of 2 runs are there" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stats
+
+
+def test_data_that_is_cut_short_is_named_before_anything_is_written(tmp_path, run_python):
+    folder = tmp_path / "data" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    (folder / "data_batch_1").write_bytes(b"half")
+    done = run_python("-m", MODULE, "--recipe", "smoke", "--data", tmp_path / "data", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"{folder / 'data_batch_1'} is not the official file (cut short: 4 of 31,035,704 bytes)" in line
+    assert not (tmp_path / "out").exists()
+
+
+# --- status ---
+
+WITHOUT_TORCH = f"""
+import sys
+from {MODULE} import main
+code = main(sys.argv[1:])
+assert "torch" not in sys.modules, "torch was imported"
+sys.exit(code)
+"""
+
+
+def test_status_counts_each_state_without_torch(undisturbed, tmp_path, run_python):
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    (ledger_of(out) / "records" / "002-seed0.json").write_text("{")
+    (ledger_of(out) / "work" / "003-seed0.pt").write_bytes(b"x")
+    words = [*FLAGS, "--configs", "1-4", "--seeds", "1", "0", "--out", str(out), "--status"]
+    before = sorted(path for path in out.rglob("*"))
+
+    done = run_python("-c", WITHOUT_TORCH, *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        f"{NAME}  ({ledger_of(out)})",
+        "seed 0: 1 done, 1 started, 1 missing, 1 corrupt",
+        "seed 1: 0 done, 4 missing",
+        "missing: [1,4,5] seed 0, [1,1,8] seed 1, [1,2,7] seed 1, [1,3,6] seed 1, [1,4,5] seed 1",
+    ]
+
+    as_json = run_python("-c", WITHOUT_TORCH, *words, "--json")
+    assert as_json.returncode == 0, as_json.stderr
+    printed = json.loads(as_json.stdout)
+    assert printed["name"] == NAME
+    assert printed["recipe"] == RECIPE.to_dict()
+    assert (printed["recipe_hash"], printed["dataset"]) == (RECIPE.hash, "synthetic")
+    runs = printed["runs"]
+    assert runs["done"] == [{"config": "[1,1,8]", "seed": 0}]
+    assert runs["corrupt"] == [{"config": "[1,2,7]", "seed": 0}]
+    assert runs["started"] == [{"config": "[1,3,6]", "seed": 0}]
+    assert runs["running"] == []
+    assert len(runs["missing"]) == 5
+    assert sorted(path for path in out.rglob("*")) == before  # asking changes nothing
+
+
+def test_status_of_nothing_makes_nothing(tmp_path, run_python):
+    done = run_python("-c", WITHOUT_TORCH, "--status", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[1:4] == [f"seed {seed}: 0 done, 36 missing" for seed in range(3)]
+    assert lines[4].endswith("and 103 more")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_records_of_another_recipe_are_never_taken(undisturbed, tmp_path, run_python):
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    done = run_python("-m", MODULE, *FLAGS, *RUNS, "--lr", "0.05", "--out", out, "--status", "--json")
+    assert {key: len(runs) for key, runs in json.loads(done.stdout)["runs"].items() if runs} == {"missing": 2}
+    # nor when somebody copies them into its folder: its checksum is right, its recipe is another
+    other = json.loads(done.stdout)["folder"]
+    shutil.copytree(ledger_of(out), other)
+    done = run_python("-m", MODULE, *FLAGS, *RUNS, "--lr", "0.05", "--out", out, "--status", "--json")
+    assert {key: len(runs) for key, runs in json.loads(done.stdout)["runs"].items() if runs} == {"corrupt": 2}
+    record = json.loads((ledger_of(out) / "records" / "001-seed0.json").read_text())
+    assert record["checksum"] == checksum(record)
+
+
+# --- wrong usage ---
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--bogus"], "'--bogus'"),
+        (["--epoch", "3"], "'--epoch'"),  # no abbreviations
+        (["stray"], "'stray'"),
+        (["--configs"], "--configs"),
+        (["--configs", "[1,1,9]"], "[1,1,9] is not in resnet20-cifar10"),
+        (["--configs", "1", "0"], "'0' is outside the numbers 1 to 36"),
+        (["--configs", "30-37"], "'30-37' is outside"),
+        (["--configs", "[1,1,8"], "'[1,1,8' is no configuration"),
+        (["--configs", "[1,1\n,x]"], "is no configuration"),
+        (["--seeds", "-1"], "-1"),
+        (["--seeds", "1.5"], "'1.5' is no seed"),
+        (["--seeds", "2147483648"], "'2147483648' is no seed"),
+        (["--seeds", "٣"], "'٣' is no seed"),
+        (["--space", "resnet18-cifar10"], "resnet18-cifar10 can be enumerated but not trained"),
+        (["--space", "resnet20"], "unknown space 'resnet20'"),
+        (["--recipe", "fast"], "unknown recipe 'fast': choose from paper, smoke"),
+        (["--epochs", "0"], "epochs is 0"),
+        (["--epochs", "many"], "--epochs"),
+        (["--lr", "nan"], "lr is nan"),
+        (["--lr", "-0.1"], "lr is -0.1"),
+        (["--batch-size", "1"], "batch_size is 1"),
+        (["--precision", "fp16"], "bf16"),
+        (["--dataset", "mnist"], "cifar10"),
+        (["--train-images", "0"], "train_images is 0"),
+        (["--together", "0"], "'0' is not a whole number of 1 or more"),
+        (["--stop-after", "soon"], "'soon' is no time"),
+        (["--where", "moon"], "--where"),
+        (["--status", "--configs", "x"], "'x' is no configuration"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_one_line_and_code_2(tmp_path, run_python, words, expected):
+    done = run_python("-m", MODULE, *words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert expected in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--dataset", "synthetic", "--train-images", "1000000"], "1000000 images were asked for"),
+    ],
+    ids=["device", "images"],
+)
+def test_wrong_usage_that_only_torch_or_the_data_can_tell(tmp_path, run_python, words, expected):
+    done = run_python("-m", MODULE, *words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert expected in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_that_cannot_be_made_is_a_failure_in_one_line(tmp_path, run_python):
+    (tmp_path / "file").write_text("kept")
+    done = run_python("-m", MODULE, *FLAGS, *RUNS, "--out", tmp_path / "file")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert str(tmp_path / "file") in done.stderr
+    assert (tmp_path / "file").read_text() == "kept"

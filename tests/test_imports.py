@@ -1,0 +1,232 @@
+"""Who may import whom: the directions of the house's one street, read from the source of every module."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import benchmark
+
+ROOT = Path(benchmark.__file__).parent.parent
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in ("benchmark", "nas_methods")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+METHODS = [name for name in FILES if name.split(".")[0] == "nas_methods"]
+LIGHT = [
+    "benchmark",
+    "benchmark.space",
+    "benchmark.costs",
+    "benchmark.ledger",
+    "benchmark.table",
+    "benchmark.scoring",
+    "benchmark.recipe",
+    "benchmark.ranking",
+    "benchmark.streams",
+    "benchmark.cli",
+    "benchmark.errors",
+    "benchmark.launch",
+    "benchmark.provenance",
+    "benchmark.synthetic",
+]
+HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "matplotlib", "submitit", "ffcv"}
+ANSWERS = {"benchmark.ledger", "benchmark.table", "benchmark.scoring"}
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def nodes(tree, lazily):
+    """Every node that runs; without `lazily` only what runs when the module is imported."""
+    for child in ast.iter_child_nodes(tree):
+        if is_type_checking(child):
+            for other in child.orelse:
+                yield other
+                yield from nodes(other, lazily)
+            continue
+        if not lazily and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        yield child
+        yield from nodes(child, lazily)
+
+
+def imports(source, name="benchmark.x", lazily=True):
+    """Full names of the modules that a module imports by statement, by `import_module` or as `benchmark.name`."""
+    found = set()
+    for node in nodes(ast.parse(source), lazily):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = name.split(".")[: -node.level] if node.level else []
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            found |= {member(base, alias.name) for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            argument = node.args[0]
+            found.add(argument.value if isinstance(argument, ast.Constant) else ast.unparse(argument))
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "benchmark":
+            found.add(member("benchmark", node.attr))
+    return found
+
+
+def member(base, name):
+    """The module that `from base import name` reaches: a submodule, the home of a public name, or base itself."""
+    if base == "benchmark" and name in benchmark._HOME:
+        return f"benchmark.{benchmark._HOME[name]}"
+    return f"{base}.{name}" if f"{base}.{name}" in FILES else base
+
+
+def imported_by(name, lazily=True):
+    return imports(FILES[name].read_text(encoding="utf-8"), name, lazily)
+
+
+def roots(modules):
+    return {module.split(".")[0] for module in modules}
+
+
+def closure(name):
+    """Everything that importing a module imports, packages' own `__init__` included."""
+    seen, waiting = set(), [name]
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            if module in FILES:
+                waiting += [*imported_by(module, lazily=False), module.rpartition(".")[0] or module]
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("source", "now", "ever"),
+    [
+        ("import torch", {"torch"}, {"torch"}),
+        ("import torch.nn as nn", {"torch.nn"}, {"torch.nn"}),
+        ("from torch import nn", {"torch"}, {"torch"}),
+        ("def f():\n    import torch", set(), {"torch"}),
+        ("class A:\n    import torch", {"torch"}, {"torch"}),
+        ("try:\n    import torch\nexcept ImportError:\n    import numpy", {"torch", "numpy"}, {"torch", "numpy"}),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", {"typing"}, {"typing"}),
+        ("from benchmark import table", {"benchmark.table"}, {"benchmark.table"}),
+        ("from benchmark import score", {"benchmark.scoring"}, {"benchmark.scoring"}),
+        ("from benchmark.errors import Failure", {"benchmark.errors"}, {"benchmark.errors"}),
+        ("from .ledger import Run", {"benchmark.ledger"}, {"benchmark.ledger"}),
+        ("from . import ledger", {"benchmark.ledger"}, {"benchmark.ledger"}),
+        ("f = lambda: benchmark.load_table('x')", set(), {"benchmark.table"}),
+        ("import benchmark\nbenchmark.score(1)", {"benchmark", "benchmark.scoring"}, {"benchmark", "benchmark.scoring"}),
+        ("importlib.import_module('benchmark.table')", {"benchmark.table"}, {"benchmark.table"}),
+    ],
+)  # fmt: skip
+def test_this_file_sees_imports_of_every_kind(source, now, ever):
+    assert imports(source, lazily=False) == now
+    assert imports(source) == ever
+
+
+def test_every_module_is_looked_at():
+    assert set(LIGHT) <= set(FILES)
+    assert {"nas_methods", "nas_methods.supernet", "benchmark.train", "benchmark.evaluate"} <= set(FILES)
+    # and the closure does reach torch where it is used
+    assert "torch" in closure("nas_methods.supernet")
+    assert "torch" in closure("nas_methods.spos")
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_modules_import_nothing_heavy_and_nothing_that_does(name):
+    assert roots(closure(name)) & HEAVY == set()
+
+
+def test_commands_say_what_is_wrong_before_torch_is_loaded():
+    for name in ("benchmark.evaluate", "benchmark.build_groundtruth"):
+        assert roots(closure(name)) & HEAVY == set()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_cannot_see_the_answers(name):
+    assert imported_by(name) & ANSWERS == set()
+
+
+def test_methods_find_no_module_by_a_computed_name():
+    """But for the package's loader, which takes names of methods only."""
+    for name in METHODS:
+        if name != "nas_methods":
+            assert "import_module" not in FILES[name].read_text(encoding="utf-8")
+            assert "__import__" not in FILES[name].read_text(encoding="utf-8")
+    assert {module for module in imported_by("nas_methods") if "{" in module} == {"f'nas_methods.{name}'"}
+
+
+def test_only_evaluate_loads_methods():
+    loaders = [name for name in FILES if name not in METHODS and "nas_methods" in roots(imported_by(name))]
+    assert loaders == ["benchmark.evaluate"]
+
+
+def test_launch_knows_nothing_of_pooling():
+    ours = {
+        module for module in imported_by("benchmark.launch") if module.split(".")[0] in ("benchmark", "nas_methods")
+    }
+    assert ours == {"benchmark.errors"}
+
+
+def test_networks_know_no_data():
+    ours = {module for module in imported_by("benchmark.networks") if module.startswith("benchmark")}
+    assert ours == {"benchmark.space", "benchmark.streams"}
+
+
+def test_the_street_runs_one_way():
+    """No module is reached from what it imports, lazily or not; packages' own names aside."""
+    graph = {name: {m for m in imported_by(name) if m in FILES and m not in ("benchmark", name)} for name in FILES}
+
+    def reachable(name):
+        seen, waiting = set(), list(graph[name])
+        while waiting:
+            module = waiting.pop()
+            if module not in seen:
+                seen.add(module)
+                waiting += graph[module]
+        return seen
+
+    assert [name for name in FILES if name != "benchmark" and name in reachable(name)] == []
+
+
+def test_what_loads_slowly_loads_where_it_is_used():
+    """pandas, scipy, torchvision, matplotlib: never by importing a module; submitit: in launch alone."""
+    for name in FILES:
+        assert roots(imported_by(name, lazily=False)) & {"pandas", "scipy", "torchvision", "submitit", "ffcv"} == set()
+        if name != "benchmark.launch":
+            assert "submitit" not in roots(imported_by(name))
+
+
+def test_no_module_is_a_drawer_for_everything():
+    assert [name for name in FILES if name.split(".")[-1] in ("utils", "util", "helpers", "common", "misc")] == []
+
+
+def test_no_function_keeps_global_state():
+    guilty = [
+        name
+        for name, path in FILES.items()
+        if any(isinstance(node, ast.Global) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    ]
+    assert guilty == []
+
+
+def loaded(code):
+    """Top-level modules that a fresh interpreter has loaded after running the code."""
+    code += "\nimport json, sys; print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(json.loads(done.stdout))
+
+
+def test_a_query_loads_neither_torch_nor_pandas_nor_scipy():
+    modules = loaded("import benchmark; benchmark.load_table('published').query('[4,3,3]'); benchmark.load_space()")
+    assert "benchmark" in modules
+    assert modules & (HEAVY | {"numpy"}) == set()
+
+
+def test_a_score_loads_scipy_but_no_torch():
+    modules = loaded(
+        "import benchmark; t = benchmark.load_table('published'); benchmark.score(list(range(36)), t, draws=10)"
+    )
+    assert "scipy" in modules
+    assert modules & {"torch", "torchvision", "pandas", "rich"} == set()

@@ -1,0 +1,187 @@
+"""Recipes: the hash covers every field and stays what it is; labels and refusals say what was asked for."""
+
+import hashlib
+import json
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+
+from benchmark.errors import UsageError
+from benchmark.recipe import Recipe, SearchRecipe
+
+# Another valid value for each field.
+CHANGED = {
+    "dataset": "synthetic",
+    "epochs": 99,
+    "batch_size": 128,
+    "lr": 0.05,
+    "momentum": 0.8,
+    "weight_decay": 5e-4,
+    "train_images": 1024,
+    "eval_images": 1024,
+    "precision": "fp32",
+    "memory_layout": "contiguous",
+    "threads": 3,
+    "split_seed": 1,
+    "bn": "batch",
+    "calibration_images": 512,
+}
+BOTH = pytest.mark.parametrize("kind", [Recipe, SearchRecipe])
+
+
+def changes(kind):
+    return {field.name: CHANGED[field.name] for field in fields(kind)}
+
+
+def refusal(call, *args, **kwargs):
+    with pytest.raises(UsageError) as caught:
+        call(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "preset", "pinned"),
+    [
+        (Recipe, "paper", "426c04f7cf0d"),
+        (Recipe, "smoke", "707f37a5c6fe"),
+        (SearchRecipe, "paper", "b2e31241c150"),
+        (SearchRecipe, "smoke", "881a36aa8597"),
+    ],
+)
+def test_hashes_of_the_presets_never_drift(kind, preset, pinned):
+    # Results are kept under these. Where a preset must change, so must this line, knowingly.
+    assert kind.preset(preset).hash == pinned
+
+
+def test_hash_is_sha256_of_the_fields_as_json():
+    smoke = {
+        "kind": "Recipe",
+        "dataset": "cifar10",
+        "epochs": 2,
+        "batch_size": 256,
+        "lr": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0.001,
+        "train_images": 512,
+        "eval_images": 512,
+        "precision": "bf16",
+        "memory_layout": "channels_last",
+        "threads": 1,
+    }
+    assert Recipe.preset("smoke").hash == hashlib.sha256(json.dumps(smoke, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def test_paper_is_the_specification():
+    paper = Recipe.preset("paper")
+    assert paper == Recipe()
+    assert (paper.epochs, paper.batch_size, paper.lr, paper.momentum, paper.weight_decay) == (100, 256, 0.1, 0.9, 1e-3)
+    assert paper.train_images is None
+    assert paper.eval_images is None
+    search = SearchRecipe.preset("paper")
+    assert (search.epochs, search.batch_size, search.lr, search.weight_decay) == (100, 256, 0.1, 1e-3)
+    assert search.bn == "calibrated"
+
+
+@BOTH
+@pytest.mark.parametrize("preset", ["paper", "smoke"])
+def test_every_field_changes_the_hash(kind, preset):
+    base = kind.preset(preset)
+    hashes = [kind.preset(preset, **{name: value}).hash for name, value in changes(kind).items()]
+    assert len({base.hash, *hashes}) == 1 + len(hashes)
+
+
+def test_the_two_kinds_never_share_a_hash():
+    assert Recipe().hash != SearchRecipe().hash
+    assert Recipe(threads=2).hash != SearchRecipe().hash
+
+
+def test_equal_recipes_have_equal_hashes():
+    # A caller may write 1 for 1.0; a ledger's folder must not depend on that.
+    assert Recipe(lr=1, momentum=0, weight_decay=0) == Recipe(lr=1.0, momentum=0.0, weight_decay=0.0)
+    assert Recipe(lr=1, momentum=0, weight_decay=0).hash == Recipe(lr=1.0, momentum=0.0, weight_decay=0.0).hash
+
+
+@BOTH
+def test_overrides_replace_one_field(kind):
+    base = kind.preset("smoke")
+    for name, value in changes(kind).items():
+        recipe = kind.preset("smoke", **{name: value})
+        assert recipe.to_dict() == base.to_dict() | {name: value}
+        assert base.override(**{name: value}) == recipe
+    assert base == kind.preset("smoke")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "label"),
+    [
+        (Recipe(), "paper"),
+        (Recipe(epochs=10), "paper-epochs10"),
+        (Recipe(epochs=10, lr=0.05), "paper-epochs10-lr0.05"),
+        (Recipe.preset("smoke"), "smoke"),
+        (Recipe.preset("smoke", batch_size=16), "smoke-batchsize16"),
+        (Recipe(epochs=2, train_images=512), "smoke-evalimagesNone"),
+        # the data set stands in a table's name already
+        (Recipe(dataset="synthetic"), "paper"),
+        (SearchRecipe(bn="batch"), "paper-bnbatch"),
+        (SearchRecipe.preset("smoke", split_seed=3), "smoke-splitseed3"),
+    ],
+)
+def test_labels_name_the_preset_and_what_differs(recipe, label):
+    assert recipe.label == label
+
+
+def test_recipes_are_frozen():
+    with pytest.raises(FrozenInstanceError):
+        Recipe().epochs = 3
+
+
+@pytest.mark.parametrize("name", ["", "fast", "Paper", "PRESETS"])
+def test_unknown_presets_are_refused_with_the_list(name):
+    message = refusal(Recipe.preset, name)
+    assert f"'{name}'" in message
+    assert "paper, smoke" in message
+
+
+@pytest.mark.parametrize("name", ["epoch", "bn", "hash", "PRESETS"])
+def test_unknown_fields_are_refused_with_the_list(name):
+    message = refusal(Recipe.preset, "paper", **{name: 1})
+    assert f"'{name}'" in message
+    assert "weight_decay" in message
+
+
+@pytest.mark.parametrize("field", ["epochs", "batch_size", "threads", "train_images", "eval_images"])
+@pytest.mark.parametrize("value", [0, -1, 2.0, "2", True])
+def test_counts_are_whole_numbers_of_1_or_more(field, value):
+    assert field in refusal(Recipe, **{field: value})
+
+
+def test_a_batch_has_two_images_or_more():
+    assert "batch_size" in refusal(Recipe, batch_size=1)
+    assert Recipe(batch_size=2).batch_size == 2
+
+
+@pytest.mark.parametrize("field", ["lr", "momentum", "weight_decay"])
+@pytest.mark.parametrize("value", [-1e-9, 1e9, float("nan"), float("inf"), "0.1", None])
+def test_rates_lie_in_their_range(field, value):
+    assert field in refusal(Recipe, **{field: value})
+
+
+def test_rates_may_be_zero_but_momentum_stays_below_one():
+    assert Recipe(lr=0.0, momentum=0.0, weight_decay=0.0).lr == 0.0
+    assert "momentum" in refusal(Recipe, momentum=1.0)
+
+
+@pytest.mark.parametrize("field", ["dataset", "precision", "memory_layout"])
+@pytest.mark.parametrize("value", ["", "fp16", "CIFAR10", None])
+def test_choices_are_listed_where_the_value_is_none_of_them(field, value):
+    choices = {"dataset": "cifar10, synthetic", "precision": "bf16, fp32", "memory_layout": "channels_last, contiguous"}
+    message = refusal(Recipe, **{field: value})
+    assert message.startswith(f"{field} is '{value}'")
+    assert choices[field] in message
+
+
+def test_search_recipes_refuse_their_own_fields_too():
+    assert "calibration_images" in refusal(SearchRecipe, calibration_images=1)
+    assert "calibrated, batch" in refusal(SearchRecipe, bn="running")
+    assert "epochs" in refusal(SearchRecipe, epochs=0)
