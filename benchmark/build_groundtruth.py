@@ -11,7 +11,6 @@ command goes on where it stopped, and the records are the same as if nothing had
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import time
@@ -37,12 +36,15 @@ def arguments() -> cli.Parser:
     parser.add_argument("--recipe", default="paper", metavar="R", help="paper (default) or smoke")
     parser.add_argument("--configs", nargs="+", metavar="C", help='numbers, ranges or configurations: 1-36 "[4,3,3]"')
     parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], metavar="N", help="default 0 1 2")
-    parser.add_argument("--out", default="results", metavar="DIR", help="default ./results")
+    parser.add_argument("--out", type=cli.folder, default="results", metavar="DIR", help="default ./results")
     parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
     parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--where", default="here", choices=["here"], help="here: on this machine")
     parser.add_argument(
-        "--together", type=cli.positive, metavar="K", help="runs at once; default: what the machine fits"
+        "--together",
+        type=cli.positive,
+        metavar="K",
+        help="runs at once, about 1.2 GB each at batch 256; default: one per core",
     )
     parser.add_argument("--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h")
     parser.add_argument("--status", action="store_true", help="say what is done and what is missing, and stop")
@@ -99,14 +101,6 @@ def _dataset(name: str, root: str | None) -> Any:
     return data.load(name, root, download=False)
 
 
-def default_together(recipe: Recipe, device: Any) -> int:
-    """As many runs as there are cores for them; on a GPU one."""
-    if device.type != "cpu":
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // recipe.threads)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     options = arguments().parse(words)
@@ -123,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     device = train.device_named(options.device)
     dataset = data.load(recipe.dataset, options.data).reduced(recipe)  # faults are named before any training
-    together = options.together or default_together(recipe, device)
+    together = options.together or train.default_together(recipe, device)
     ledger.prepare()
     runs = sorted(Run(seed, config) for seed in seeds for config in configs)
     missing = _missing(ledger, runs)
@@ -155,9 +149,11 @@ def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
 def _say_how_long(space: Any, recipe: Recipe, device: Any, together: int, work: float, preset: str) -> None:
     from benchmark import train
 
-    seconds = work / train.measure_speed(space, recipe, device) / min(together, default_together(recipe, device))
+    seconds = work / train.measure_speed(space, recipe, device) / min(together, train.default_together(recipe, device))
+    if train.lacks_fast_bf16(recipe, device):
+        cli.say("this processor has no fast bf16: --precision fp32 will be many times faster (a recipe of its own)")
     cli.say(
-        f"no GPU: about {cli.readable(seconds)} on this machine ({train.device_label(device)}, {together} at once, measured)"
+        f"on the CPU: about {cli.readable(seconds)} on this machine ({train.device_label(device)}, {together} at once, measured)"
     )
     if preset != "smoke":
         cli.say("to see it work in minutes: python -m benchmark.build_groundtruth --recipe smoke")
@@ -190,7 +186,7 @@ def _train(
             words = f"{finished}/{len(missing)} runs · {missing[position].config} seed {missing[position].seed} epoch {news['epoch']}"
             line.update(done, sum(last - first for first, last in images.values()), words)
 
-        deadline = time.monotonic() + options.stop_after if options.stop_after else None
+        deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None
         outcome = launch(
             function, missing, processes=together, report=report, environment=LEAN_ENVIRONMENT, deadline=deadline
         )

@@ -13,6 +13,7 @@ import sys
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from benchmark.errors import Failure, UsageError
@@ -109,6 +110,13 @@ def positive(text: str) -> int:
     if not re.fullmatch(r"\d{1,6}", text, re.ASCII) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
     return int(text)
+
+
+def folder(text: str) -> str:
+    """A folder to write to, there already or not."""
+    if Path(text).exists() and not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"'{text}' is a file: give a folder")
+    return text
 
 
 def duration(text: str) -> float:

@@ -26,11 +26,11 @@ from torch import Tensor
 
 from benchmark.cli import Parser, command, say
 from benchmark.errors import Failure, UsageError
-from benchmark.ledger import write_atomically
+from benchmark.files import write_atomically
 from benchmark.recipe import Recipe
 from benchmark.streams import stream
 
-PADDING = 4  # pixels of black on each side before the random crop (spec: crop 32 from zero padding 4)
+PADDING = 4  # pixels of black on each side before the random crop
 
 # SHA-256 and size in bytes of the official files of the python version of CIFAR-10 (Krizhevsky, 2009).
 CIFAR10_FOLDER = "cifar-10-batches-py"
@@ -111,9 +111,9 @@ def _by_hand(root: Path) -> str:
     return f"fetch cifar-10-python.tar.gz from {CIFAR10_PAGE} and unpack it in {root}, or use --dataset synthetic"
 
 
-def cifar10_faults(root: Path) -> list[str]:
-    """What is wrong with the official files below root, one line each; empty when all six are right."""
-    faults = []
+def read_cifar10(root: Path) -> tuple[dict[str, bytes], list[str]]:
+    """The official files below root by name, and what is wrong with them, one line each; empty when all six are right."""
+    files, faults = {}, []
     for name, (sha256, size) in CIFAR10_FILES.items():
         path = root / CIFAR10_FOLDER / name
         try:
@@ -127,20 +127,22 @@ def cifar10_faults(root: Path) -> list[str]:
         if hashlib.sha256(data).hexdigest() != sha256:
             short = f" (cut short: {len(data):,} of {size:,} bytes)" if len(data) < size else ""
             faults.append(f"{path} is not the official file{short}")
-    return faults
+        files[name] = data
+    return files, faults
 
 
 def _cifar10(root: Path, download: bool) -> Dataset:
     folder = root / CIFAR10_FOLDER
     if download and not folder.exists():
         _download_cifar10(root)
-    if faults := cifar10_faults(root):
+    files, faults = read_cifar10(root)
+    if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise UsageError(f"{faults[0]}{more}: remove {folder} to have it downloaded again, or {_by_hand(root)}")
 
     def read(name: str) -> tuple[np.ndarray, list[int]]:
-        # Unpickling is safe here and only here: these bytes are known to be the official ones.
-        batch = pickle.loads((folder / name).read_bytes(), encoding="latin1")
+        # Unpickling is safe here and only here: these very bytes are known to be the official ones.
+        batch = pickle.loads(files.pop(name), encoding="latin1")
         return batch["data"], batch["labels"]
 
     def gather(names: list[str]) -> Images:
@@ -166,7 +168,8 @@ def _download_cifar10(root: Path) -> None:
         socket.setdefaulttimeout(15)  # without a network, say so soon instead of hanging
         with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as scratch, redirect_stdout(sys.stderr):
             torchvision.datasets.CIFAR10(scratch, download=True)
-            os.rename(Path(scratch) / CIFAR10_FOLDER, root / CIFAR10_FOLDER)
+            if not (root / CIFAR10_FOLDER).exists():  # else another process was quicker
+                os.rename(Path(scratch) / CIFAR10_FOLDER, root / CIFAR10_FOLDER)
     except Exception as error:  # torchvision and urllib raise many kinds; each means that there is no data
         reason = " ".join(str(error).split())[:120]
         raise Failure(f"CIFAR-10 is not in {root} and could not be downloaded ({reason}): {_by_hand(root)}") from None
@@ -189,7 +192,7 @@ def _synthetic() -> Dataset:
 
 @dataclass(frozen=True)
 class Split:
-    """The two halves of a training set: `train` learns weights, `validation` gives rewards and scores (spec, 4)."""
+    """The two halves of a training set: `train` learns weights, `validation` gives rewards and scores (appendix B.1)."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -223,7 +226,7 @@ def store_split(split: Split, dataset: Dataset, folder: Path) -> Path:
     }
     text = json.dumps(stored) + "\n"
     if path.exists():
-        if path.read_text() != text:
+        if path.read_bytes() != text.encode():
             raise UsageError(f"{path} holds another split than this version makes: keep it and use another --out")
         return path
     folder.mkdir(parents=True, exist_ok=True)

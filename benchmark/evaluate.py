@@ -22,18 +22,17 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 import nas_methods
-from benchmark import cli, provenance
+from benchmark import cli, files, provenance
 from benchmark.errors import Failure, UsageError
 from benchmark.launch import LEAN_ENVIRONMENT, launch
-from benchmark.ledger import write_atomically
 from benchmark.ranking import Ranking, ranking_json, read_ranking, read_scores, scores_csv
 from benchmark.recipe import SearchRecipe
 from benchmark.scoring import Score, score
 from benchmark.space import PoolingSpace, require_trainable
 from benchmark.table import GroundTruth, load_table
+
+DEFAULT_METHOD = "mixture"
 
 
 def arguments(method: type[Any] | None) -> cli.Parser:
@@ -44,7 +43,7 @@ def arguments(method: type[Any] | None) -> cli.Parser:
     what.add_argument("--list", action="store_true", help="say which methods there are, and stop")
     parser.add_argument("--table", default="published", metavar="T", help="a table's name or path (default published)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--out", default="results", metavar="DIR", help="default ./results")
+    parser.add_argument("--out", type=cli.folder, default="results", metavar="DIR", help="default ./results")
     if method is not None:
         parser.add_argument("--recipe", default="paper", metavar="R", help="paper (default) or smoke")
         parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0], metavar="N", help="default 0")
@@ -73,6 +72,7 @@ class Search:
     folder: Path
     data_root: str | None
     device: str
+    method_code: str  # hash of the method's code when the search began
     made_by: dict[str, Any]
 
     @property
@@ -88,18 +88,13 @@ class Search:
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
         return self.folder / "rankings" / f"{self.name}-{digest}-seed{seed}.json"
 
-    def sweep(self, seed: int) -> None:
-        """Removes what a finished search left in `work/`; a lock too, for whoever waits for it finds the ranking."""
-        for kind in ("pt", "lock"):
-            (self.folder / "rankings" / "work" / f"{self.path(seed).stem}.{kind}").unlink(missing_ok=True)
-
     def kept(self, seed: int) -> bool:
         """Whether the ranking of a seed is there already. Raises UsageError if other code made it."""
         if not (path := self.path(seed)).exists():
             return False
-        if read_ranking(path).provenance.get("method_code") != nas_methods.code_hash(self.method):
+        if read_ranking(path).provenance.get("method_code") != self.method_code:
             raise UsageError(f"{path} was made by another version of {self.name}.py: remove it, or use another --out")
-        self.sweep(seed)
+        files.sweep(path.parent / "work", path.stem)
         cli.say(f"seed {seed}: {path} is there already")
         return True
 
@@ -129,6 +124,7 @@ class Search:
             return made
 
         facts = train.numerics(self.recipe, device, dataset) | {"split": {"seed": split.seed, "sha256": split.sha256}}
+        facts["method_code"] = self.method_code  # a checkpoint of other code is not resumed
         return nas_methods.Halves(halves[0], halves[1], network, facts)
 
     def __call__(self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool]) -> bool | None:
@@ -136,63 +132,67 @@ class Search:
         path = self.path(seed)
         work = path.parent / "work"
         work.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(work / f"{path.stem}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return False
-        try:
-            if path.exists():  # another process finished it meanwhile
-                self.sweep(seed)
-                return True
-            task = self.task(
-                seed,
-                progress=lambda fraction, facts: report({"fraction": fraction} | facts),
-                stop=stop,
-                checkpoint=work / f"{path.stem}.pt",
-            )
-            began = time.monotonic()
-            try:
-                ranking = self.instance().rank(task)
-            except nas_methods.Stopped:
-                return None
-            if not isinstance(ranking, Ranking):
-                raise Failure(f"method '{self.name}' returned {type(ranking).__name__} where a Ranking was expected")
-            if ranking.space != self.space.name:
-                raise Failure(f"method '{self.name}' ranked {ranking.space}, but was asked for {self.space.name}")
-            saw_data = "data" in vars(task)
-            ranking = replace(
-                ranking,
-                method=self.name,
-                options=self.options,
-                dataset=self.recipe.dataset if saw_data else None,
-                provenance={"seed": seed}
-                | ({"recipe": self.recipe.to_dict(), "recipe_hash": self.recipe.hash} if saw_data else {})
-                | ({"recipe_label": self.recipe.label} | dict(task.data.provenance) if saw_data else {})
-                | self.made_by
-                | {"method_code": nas_methods.code_hash(self.method)}
-                | {"timings": {"seconds": round(time.monotonic() - began, 3)}}
-                | dict(ranking.provenance),
-            )
-            write_atomically(path.with_suffix(".csv"), scores_csv(ranking).encode())
-            write_atomically(path, ranking_json(ranking).encode())  # last: this file says that all is done
-            self.sweep(seed)
+        with files.claim(work / f"{path.stem}.lock") as mine:
+            if not mine:
+                return False
+            if not path.exists():  # else another process finished it meanwhile
+                ranking = self._rank(seed, report, stop, work / f"{path.stem}.pt")
+                if ranking is None:
+                    return None
+                files.write_atomically(path.with_suffix(".csv"), scores_csv(ranking).encode())
+                files.write_atomically(path, ranking_json(ranking).encode())  # last: it says that all is done
+            files.sweep(work, path.stem)
             return True
-        finally:
-            lock.release()
+
+    def _rank(
+        self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool], checkpoint: Path
+    ) -> Ranking | None:
+        """The method's ranking with all that is known of how it came about; None when asked to stop."""
+        task = self.task(
+            seed, progress=lambda done, facts: report({"fraction": done} | facts), stop=stop, checkpoint=checkpoint
+        )
+        began = time.monotonic()
+        try:
+            ranking = self.instance().rank(task)
+        except nas_methods.Stopped:
+            return None
+        if not isinstance(ranking, Ranking):
+            raise Failure(f"method '{self.name}' returned {type(ranking).__name__} where a Ranking was expected")
+        if ranking.space != self.space.name:
+            raise Failure(f"method '{self.name}' ranked {ranking.space}, but was asked for {self.space.name}")
+        provenance = {"seed": seed, "method_code": self.method_code} | self.made_by
+        saw_data = "data" in vars(task)
+        if saw_data:
+            recipe = {
+                "recipe": self.recipe.to_dict(),
+                "recipe_hash": self.recipe.hash,
+                "recipe_label": self.recipe.label,
+            }
+            provenance |= recipe | dict(task.data.provenance)
+        provenance["timings"] = {"seconds": round(time.monotonic() - began, 3)}
+        return replace(
+            ranking,
+            method=self.name,
+            options=self.options,
+            dataset=self.recipe.dataset if saw_data else None,
+            provenance=provenance | dict(ranking.provenance),
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     name = _method_in(words)
+    bare = not {"--method", "--scores", "--list", "-h", "--help"} & {word.partition("=")[0] for word in words}
+    if bare:
+        name, words = DEFAULT_METHOD, ["--method", DEFAULT_METHOD, *words]
     method = nas_methods.load(name) if name else None
     options = arguments(method).parse(words)
+    if bare:
+        cli.say(f"no --method, --scores or --list given: --method {DEFAULT_METHOD}")
     if (options.method or None) != name:
         raise UsageError("--method is given twice: evaluate one method at a time")
     if options.list:
         return _list(options.json)
-    if not options.scores and method is None:
-        raise UsageError("say what to evaluate: --method NAME, --scores FILE or --list")
     table = load_table(options.table)
     if options.scores:
         result = score(read_scores(options.scores, table.space), table)
@@ -218,7 +218,7 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         instance = method(**given)
     except UsageError:
         raise
-    except (TypeError, ValueError) as error:  # an option without default, or one that the method refuses
+    except Exception as error:  # an option without default, or one that the method refuses in its own way
         raise UsageError(f"method '{options.method}': {error}") from None
     chosen = {field.name: getattr(instance, field.name) for field in fields(method)}
     table.require_complete()
@@ -241,6 +241,7 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         Path(options.out),
         options.data,
         options.device,
+        nas_methods.code_hash(options.method),
         provenance.code_version(),
     )
     seeds = sorted(set(options.seeds))
@@ -256,7 +257,7 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
     stem = search.path(seeds[0]).stem + "".join(f"-{seed}" for seed in seeds[1:])
     kept = Path(options.out) / "scores" / f"{stem}-vs-{table.name}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(kept, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
+    files.write_atomically(kept, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
     _show(result, options.json)
     cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)} and {kept}")
     return 0
@@ -267,15 +268,22 @@ def _say_how_long(search: Search, instance: Any, seeds: list[int], options: Any)
     from benchmark import train
 
     task = search.task(seeds[0])
-    expected = instance.work(task)
+    try:
+        expected = instance.work(task)
+    except (UsageError, Failure):
+        raise
+    except Exception as error:
+        raise Failure(f"method '{search.name}': its work(task) raises {type(error).__name__}: {error}") from None
     device = train.device_named(options.device)
     if device.type != "cpu":
         return
-    speed = train.measure_speed(search.space, search.recipe, device)
-    seconds = expected * -(-len(seeds) // options.together) / speed
+    if train.lacks_fast_bf16(search.recipe, device):
+        cli.say("this processor has no fast bf16: --precision fp32 will be many times faster (a recipe of its own)")
+    at_once = min(options.together, train.default_together(search.recipe, device))
+    seconds = expected * -(-len(seeds) // at_once) / train.measure_speed(search.space, search.recipe, device)
     threads = f"{search.recipe.threads} threads" if search.recipe.threads > 1 else "1 thread"
     cli.say(
-        f"no GPU: about {cli.readable(seconds)} on this machine ({train.device_label(device)}, {threads}, measured)"
+        f"on the CPU: about {cli.readable(seconds)} on this machine ({train.device_label(device)}, {threads}, measured)"
     )
     if options.recipe != "smoke":
         cli.say(f"to see it work in a minute: python -m benchmark.evaluate --method {options.method} --recipe smoke")
@@ -287,10 +295,15 @@ def _search(search: Search, seeds: list[int], options: Any, again: str) -> int |
 
     fractions = dict.fromkeys(range(len(seeds)), 0.0)
     images: dict[int, tuple[int, int]] = {}
+    waiting_said = False
     with ProgressLine(search.name, len(seeds)) as line:
 
         def report(position: int, news: dict[str, Any] | None) -> None:
-            if news is None:  # another process makes this ranking: wait for it
+            nonlocal waiting_said
+            if news is None:
+                if not waiting_said:
+                    cli.say("another process makes one of these rankings: waiting for it")
+                waiting_said = True
                 return
             fractions[position] = news["fraction"]
             count = news.get("images", 0)
@@ -298,7 +311,7 @@ def _search(search: Search, seeds: list[int], options: Any, again: str) -> int |
             trained = sum(last - first for first, last in images.values())
             line.update(sum(fractions.values()), trained, f"seed {seeds[position]} epoch {news.get('epoch', '-')}")
 
-        deadline = time.monotonic() + options.stop_after if options.stop_after else None
+        deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None
         outcome = launch(
             search,
             seeds,

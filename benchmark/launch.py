@@ -111,6 +111,7 @@ def launch(
 
     Ctrl-C asks the workers to stop likewise; the outcome then says `interrupted`. A second one kills them.
     """
+    in_main_thread = threading.current_thread() is threading.main_thread()
     context = multiprocessing.get_context("spawn")  # forking a process that has used threads can hang it
     outcome = Outcome()
     waiting = list(range(len(items)))
@@ -123,11 +124,15 @@ def launch(
         process = context.Process(target=_work, args=(function, items, theirs), daemon=True)
         saved = dict(os.environ)
         os.environ.update(environment or {})  # some variables are read before any of our code runs
+        # Ctrl-C reaches the whole group of processes: a worker must ignore it from its first instant.
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
         try:
             process.start()
         finally:
             os.environ.clear()
             os.environ.update(saved)
+            if in_main_thread:
+                signal.signal(signal.SIGINT, previous)
         theirs.close()
         return _Worker(process, ours)
 
@@ -188,7 +193,6 @@ def launch(
             raise KeyboardInterrupt
 
     # The first signal only counts: an exception in the middle of a pipe's message would lose or garble it.
-    in_main_thread = threading.current_thread() is threading.main_thread()
     signals = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
     previous = {number: signal.signal(number, interrupt) for number in signals}
     try:

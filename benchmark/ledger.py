@@ -12,20 +12,18 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from benchmark import files
 from benchmark.errors import UsageError
-from benchmark.recipe import Recipe
+from benchmark.recipe import CURVES, Recipe
 from benchmark.space import Config, PoolingSpace
 
 SCHEMA = 1
-CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 
 @dataclass(frozen=True, order=True)
@@ -44,16 +42,6 @@ def checksum(record: dict[str, Any]) -> str:
     """SHA-256 of a record without its timings: two trainings of one run on one device have the same."""
     body = {key: value for key, value in record.items() if key not in ("timings", "checksum")}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def write_atomically(path: Path, data: bytes, partial: Path | None = None) -> None:
-    """Writes beside (or at `partial`, on the same file system) and renames: whole or absent, even after a power cut."""
-    partial = partial or path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 @dataclass(frozen=True)
@@ -93,7 +81,7 @@ class Ledger:
         path = self.folder / "recipe.json"
         if not path.exists():
             partial = path.with_name(f"recipe.json.{os.getpid()}.partial")  # two builders may both be first
-            write_atomically(path, json.dumps(statement, indent=1).encode() + b"\n", partial)
+            files.write_atomically(path, json.dumps(statement, indent=1).encode() + b"\n", partial)
 
     def read(self, run: Run) -> dict[str, Any] | None:
         """The record of a run, or None where there is none. Raises CorruptRecord, naming file and fault."""
@@ -148,7 +136,7 @@ class Ledger:
         record["checksum"] = checksum(record)
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
         partial = self.folder / "work" / f"{self.stem(run)}.json.partial"
-        write_atomically(self.record_path(run), text.encode(), partial)
+        files.write_atomically(self.record_path(run), text.encode(), partial)
         self.sweep(run)
 
     def sweep(self, run: Run) -> None:
@@ -156,22 +144,11 @@ class Ledger:
 
         Safe for the lock too: whoever still waits for it will find the record first thing.
         """
-        for path in (self.folder / "work").glob(f"{self.stem(run)}.*"):  # halves that a kill left in the making too
-            path.unlink(missing_ok=True)
+        files.sweep(self.folder / "work", self.stem(run))
 
-    @contextmanager
-    def claim(self, run: Run) -> Iterator[bool]:
-        """Yields True while this process alone may train the run, False where another one holds it."""
-        lock = FileLock(self._lock_path(run))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+    def claim(self, run: Run) -> AbstractContextManager[bool]:
+        """Gives True while this process alone may train the run, False where another one holds it."""
+        return files.claim(self._lock_path(run))
 
     def set_aside(self, run: Run) -> Path:
         """Renames a corrupt record so that its run counts as missing; nothing is lost. For the holder of the run."""

@@ -1,6 +1,6 @@
 """The one ResNet: its pooling positions are an argument of the forward pass.
 
-ResNet20 for CIFAR (spec, section 2): conv3x3-BN-ReLU, then nine basic blocks. Widths belong to the
+ResNet20 for CIFAR (He et al., 2016; paper, appendix B.2): conv3x3-BN-ReLU, then nine basic blocks. Widths belong to the
 block's index and never move with the pooling, so that every configuration has the same parameters.
 Every convolution has stride 1; a 2x2 max-pool stands before the block it precedes. Knows no data.
 """
@@ -23,7 +23,7 @@ def _conv(before: int, after: int, kernel: int) -> nn.Conv2d:
 
 
 def _norm(channels: int, affine: bool) -> nn.BatchNorm2d:
-    # Stand-alone networks: affine, running statistics. Supernets: neither (spec, section 2).
+    # Stand-alone networks: affine, running statistics. Supernets: neither, since statistics of one path are wrong for another.
     return nn.BatchNorm2d(channels, affine=affine, track_running_stats=affine)
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, Self, get_args, get_type_hints
 
 from benchmark.errors import UsageError
+
+# What a training records after every epoch; accuracies in per cent, losses in nats.
+CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +90,6 @@ class Recipe:
         words = [f"{field.replace('_', '')}{getattr(self, field)}" for field in changed if field != "dataset"]
         return "-".join([name, *words])
 
-    def override(self, **changes: Any) -> Self:
-        return replace(self, **changes)
-
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -104,7 +104,7 @@ class SearchRecipe(Recipe):
     bn                  statistics of batch norm when a configuration is evaluated at the end: `calibrated`
                         re-estimates them on training images just before, `batch` uses those of each
                         evaluated batch (the authors' release)
-    calibration_images  how many training images the estimate sees
+    calibration_images  how many training images the estimate sees, in whole batches, at least one
     split_seed          which 50/50 split of the training set
     """
 

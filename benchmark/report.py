@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     lines = ["# Report", ""]
     for table in tables:
-        lines += _about(table, _draw_table(table, folder))
+        lines += _about(table, folder)
     lines += ["## Rankings", ""]
     for ranking in rankings:
         for table in tables:
@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _about(table: GroundTruth, figure: str) -> list[str]:
-    if not table.rows:
+def _about(table: GroundTruth, folder: Path) -> list[str]:
+    if not table.rows or not table.space.widths:  # spaces whose MACs cannot be counted yet have no figure
         return []
     counts = sorted({row.n for row in table.rows})
     seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
@@ -71,7 +71,7 @@ def _about(table: GroundTruth, figure: str) -> list[str]:
         f"{len(table.rows)} of {len(table.space)} configurations, seeds per configuration: {seeds}. "
         f"Best: {best.config} with {best.mean:.2f}{spread} % (mean over seeds).",
         "",
-        f"![accuracy against MACs]({figure})",
+        f"![accuracy against MACs]({_draw_table(table, folder)})",
         "",
     ]
 

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError
-from benchmark.ledger import CURVES, write_atomically
+from benchmark.files import write_atomically
+from benchmark.recipe import CURVES
 from benchmark.space import Config, PoolingSpace, load_space
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ class Row:
     values: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Plain numbers: numpy's are written differently, so that the table would not read back.
+        object.__setattr__(self, "mean", float(self.mean))
+        object.__setattr__(self, "std", None if self.std is None else float(self.std))
+        object.__setattr__(self, "n", int(self.n))
+        object.__setattr__(self, "values", {int(seed): float(value) for seed, value in self.values.items()})
         numbers = [self.mean, *self.values.values()]
         if not all(math.isfinite(x) and 0 <= x <= 100 for x in numbers):
             raise UsageError(f"{self.config}: accuracies must lie between 0 and 100 per cent")
@@ -206,6 +212,11 @@ class GroundTruth:
         return self.header["dataset"]["name"]
 
     @property
+    def checksum(self) -> str | None:
+        """Checksum of the data set; None where it is not known."""
+        return self.header["dataset"]["checksum"]
+
+    @property
     def recipe_hash(self) -> str | None:
         """Hash of the training recipe; None where it is not known."""
         return self.header.get("recipe_hash")
@@ -280,11 +291,11 @@ class GroundTruth:
         self,
         config: Config | str | Iterable[int],
         *,
-        seed: int | str | None = None,
-        epoch: int | str | None = None,
-        split: str = "test",
+        seed: int | str | None,
+        epoch: int | str | None,
+        split: str,
     ) -> float:
-        """Accuracy in per cent.
+        """Accuracy in per cent. Seed, epoch and split have no default, so that no query means less than it says.
 
         config  a Config, "[4,3,3]" or a sequence of whole numbers
         seed    one of the table's seeds; None or "mean": the mean over the seeds that the configuration has
@@ -374,7 +385,7 @@ class GroundTruth:
             files = {f"{self.name}.curves.csv": self._curves_csv(), **files}
         for name, text in files.items():
             # The process number keeps two builders of one table out of each other's way.
-            write_atomically(folder / name, text.encode(), folder / f"{name}.{os.getpid()}.partial")
+            write_atomically(folder / name, text.encode())
         if not self.curves:
             (folder / f"{self.name}.curves.csv").unlink(missing_ok=True)
         return folder / f"{self.name}.csv"

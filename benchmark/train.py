@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import os
 import platform
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,12 +27,13 @@ from torch import Tensor, nn
 from benchmark import costs, data, networks
 from benchmark.cli import say
 from benchmark.errors import Failure, UsageError
-from benchmark.ledger import CURVES, write_atomically
-from benchmark.recipe import Recipe
+from benchmark.files import write_atomically
+from benchmark.recipe import CURVES, Recipe
 from benchmark.space import Config, PoolingSpace
 
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_FORMAT = 1  # goes up when a checkpoint of old must not be resumed by new code
+MEASURED_BATCH = 64  # images a step when speed is measured: enough to tell, soon done on a slow machine
 ENGINE = "eager"  # how the step runs; the name of the numerics that a record was made with
 
 
@@ -37,11 +41,12 @@ def device_named(name: str) -> torch.device:
     """The torch device for `auto`, `cpu`, `cuda` or `cuda:N`. Raises UsageError where it is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name != "cpu" and not name.startswith("cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name, re.ASCII):
         raise UsageError(f"unknown device '{name}': choose from auto, cpu, cuda, cuda:N")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"device '{name}' is not there: torch sees no GPU; use --device cpu")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device '{name}' is not there: torch sees {torch.cuda.device_count()} GPUs; use --device cpu")
+    return device
 
 
 @lru_cache
@@ -64,6 +69,7 @@ def numerics(recipe: Recipe, device: torch.device, dataset: data.Dataset) -> dic
         "device": device_label(device),
         "engine": ENGINE,
         "precision": recipe.precision,
+        "numpy": np.__version__,  # it draws weights, order and crops
         "torch": str(torch.__version__),  # its own class could not be read back from a checkpoint
         "dataset": {"name": dataset.name, "checksum": dataset.checksum},
     }
@@ -82,6 +88,9 @@ class Learner:
         self.network = network.to(device).to(memory_format=layout)
         self.recipe = recipe
         self.device = device
+        if device.type == "cuda":  # the same bits again, and fp32 that means fp32
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.allow_tf32 = False
         self.optimizer = torch.optim.SGD(
             network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
@@ -185,7 +194,7 @@ def train_alone(
     progress: Callable[[float, dict[str, Any]], None] = lambda fraction, facts: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[dict[str, Any], float] | None:
-    """Trains one configuration from scratch and tests it after every epoch (spec, section 3).
+    """Trains one configuration from scratch and tests it after every epoch.
 
     Returns ({test_accuracy, images, curves}, seconds), accuracies in per cent, or None when `stop` ended it
     at a checkpoint. The result depends on (space, config, seed, recipe, data, device) alone, not on being
@@ -253,7 +262,25 @@ def work(space: PoolingSpace, config: Config, recipe: Recipe, train_images: int,
     return costs.macs(space, config) * recipe.epochs * (3 * train_images + eval_images)
 
 
-def measure_speed(space: PoolingSpace, recipe: Recipe, device: torch.device, seconds: float = 3.0) -> float:
+def default_together(recipe: Recipe, device: torch.device) -> int:
+    """As many runs as there are cores for them; on a GPU one."""
+    if device.type != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // recipe.threads)
+
+
+def lacks_fast_bf16(recipe: Recipe, device: torch.device) -> bool:
+    """Whether the recipe asks for bf16 on a processor that has to emulate it, which is many times slower than fp32."""
+    if recipe.precision != "bf16" or device.type != "cpu":
+        return False
+    try:
+        return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    except (AttributeError, RuntimeError):  # another kind of processor, or a torch that says it otherwise: not known
+        return False
+
+
+def measure_speed(space: PoolingSpace, recipe: Recipe, device: torch.device, seconds: float = 2.0) -> float:
     """MACs per second that one run reaches on this machine, from a few steps of the default configuration."""
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
@@ -261,15 +288,16 @@ def measure_speed(space: PoolingSpace, recipe: Recipe, device: torch.device, sec
         network = networks.ResNet(space)
         networks.initialise(network, 0)
         learner = Learner(network, recipe, device)
-        shape = (recipe.batch_size, 32, 32, 3)
-        pixels = torch.zeros(shape, device=device).permute(0, 3, 1, 2)
-        labels = torch.zeros(shape[0], dtype=torch.long, device=device)
-        learner.learn(pixels, labels, space.default.path, 0.0)  # the first step also sets things up
+        batch = min(recipe.batch_size, MEASURED_BATCH)
+        side = space.sizes[0]
+        images = torch.zeros(batch, side, side, 3, device=device).permute(0, 3, 1, 2)
+        labels = torch.zeros(batch, dtype=torch.long, device=device)
+        learner.learn(images, labels, space.default.path, 0.0)  # the first step also sets things up
         began, done = time.monotonic(), 0
         while done < 2 or time.monotonic() - began < seconds:
-            learner.learn(pixels, labels, space.default.path, 0.0)[0].item()
+            learner.learn(images, labels, space.default.path, 0.0)[0].item()
             done += 1
-        per_step = 3 * costs.macs(space, space.default) * recipe.batch_size
+        per_step = 3 * costs.macs(space, space.default) * batch
         return done * per_step / (time.monotonic() - began)
     finally:
         torch.set_num_threads(threads)

@@ -2,8 +2,8 @@
 
     python -m benchmark.evaluate --method spos
 
-Shared weights, 36 paths. Published with this space: finds [4,2,4] in 1.5 GPU hours (Table 2); Figure 3 prints
-tau 0.142 for M = 1.
+Shared weights, 36 paths. Published: [3,3,4] found with fully shared weights (Table 1), [4,2,4] in 1.5 GPU hours
+(Table 2); Figure 3 prints tau 0.142 for M = 1.
 """
 
 from __future__ import annotations

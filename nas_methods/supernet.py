@@ -1,7 +1,7 @@
 """The one loop that sampling methods share: draw, one SGD step, reward; at the end evaluate every configuration.
 
 Per iteration: draw a configuration and a model, take one SGD step of that model on a training batch, then
-measure its accuracy on one validation batch (a fraction in [0, 1]): the reward (paper, section 2.2; spec, 4).
+measure its accuracy on one validation batch (a fraction in [0, 1]): the reward (paper, sections 2.2 and 2.3).
 Configuration, model and data are drawn from separate streams, each a function of (seed, iteration), so that a
 checkpoint holds no generator and a killed search goes on bit for bit.
 """
@@ -87,14 +87,21 @@ class Sampler:
     def work(self, task: Task) -> float:
         """Expected MACs of the whole search, from which its time on this machine is told beforehand."""
         mean = sum(costs.macs(task.space, c) for c in task.space) / len(task.space)
-        recipe = task.recipe
-        iterations = recipe.epochs * self.models * task.data.train.steps
-        final = len(task.space) * (len(task.data.validation) + recipe.calibration_images)
-        return mean * (iterations * min(recipe.batch_size, len(task.data.train)) * 4 + final)
+        return mean * sum(forward_passes(self, task))
 
     def rank(self, task: Task) -> Ranking:
         """The whole search."""
         return search(self, task)
+
+
+def forward_passes(method: Sampler, task: Task) -> tuple[float, float]:
+    """Images of the training loop and of the final evaluation, in forward passes of a mean configuration.
+
+    A trained image counts three (forward, backward twice), the validation image of its reward one.
+    """
+    recipe, train, validation = task.recipe, task.data.train, task.data.validation
+    images = recipe.epochs * method.models * train.steps * min(recipe.batch_size, len(train))
+    return 4.0 * images, float(len(task.space) * (len(validation) + min(recipe.calibration_images, len(train))))
 
 
 def search(method: Sampler, task: Task) -> Ranking:
@@ -142,6 +149,8 @@ def search(method: Sampler, task: Task) -> Ranking:
         return Step(i, iterations, i // train.steps, epochs, task.seed)
 
     batch = min(recipe.batch_size, len(train))
+    training, final = forward_passes(method, task)
+    training_share = training / (training + final)
     plan = order = None
     while iteration < iterations:
         step = step_at(iteration)
@@ -167,8 +176,7 @@ def search(method: Sampler, task: Task) -> Ranking:
             if (step.epoch % snapshot_every == 0 or iteration == iterations) and (seen := method.watch(state, step)):
                 values = {name: np.round(value, 5).tolist() for name, value in seen.items()}
                 history["watched"].append({"epoch": step.epoch + 1} | values)
-        # Of the progress, 4 of 5 parts are training, the rest is evaluation: about as their costs are.
-        task.progress(0.8 * iteration / iterations, {"epoch": step.epoch + 1, "images": iteration * batch})
+        task.progress(training_share * iteration / iterations, {"epoch": step.epoch + 1, "images": iteration * batch})
         if task.stop():
             keep()
             raise Stopped
@@ -183,7 +191,10 @@ def search(method: Sampler, task: Task) -> Ranking:
         if index in found:  # evaluated before an interruption
             continue
         found[index] = evaluate_configuration(learners[models[index]], task, index, epochs)
-        task.progress(0.8 + 0.2 * position / len(chosen), {"epoch": epochs, "images": iterations * batch})
+        task.progress(
+            training_share + (1 - training_share) * position / len(chosen),
+            {"epoch": epochs, "images": iterations * batch},
+        )
         if task.stop():
             keep()
             raise Stopped
@@ -193,8 +204,9 @@ def search(method: Sampler, task: Task) -> Ranking:
     # Whoever was not evaluated ranks below all that were: accuracies and cheap scores both lie in [0, 1].
     scores = np.zeros(len(space)) if cheap is None else cheap[0] - 2
     scores[list(found)] = list(found.values())
-    facts = {"models": models.tolist(), "images": iterations * batch, "seconds": round(time.monotonic() - began, 3)}
-    return Ranking(space.name, tuple(scores.tolist()), history=history | facts)
+    facts = {"models": models.tolist(), "images": iterations * batch}
+    timings = {"seconds": round(time.monotonic() - began, 3)}  # over all attempts, if there were several
+    return Ranking(space.name, tuple(scores.tolist()), history=history | facts, provenance={"timings": timings})
 
 
 def evaluate_configuration(learner: Learner, task: Task, index: int, unused_epoch: int) -> float:

@@ -35,10 +35,9 @@ import numpy as np
 import torch
 
 from benchmark import cli, costs, data, provenance, train
-from benchmark.build_groundtruth import default_together
 from benchmark.errors import Failure, UsageError
+from benchmark.files import write_atomically
 from benchmark.launch import LEAN_ENVIRONMENT, launch
-from benchmark.ledger import write_atomically
 from benchmark.recipe import Recipe
 from benchmark.space import Config, load_space
 
@@ -290,10 +289,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     rounds = options.rounds or (1 if options.quick else 5)
     seconds = 2.0 if options.quick else 5.0
     root = options.data or str(data.default_root())
-    real = not data.cifar10_faults(Path(root))
+    real = not data.read_cifar10(Path(root))[1]
     if not real:
         cli.say(f"no CIFAR-10 in {root}: random images take its place")
-    cores = default_together(RECIPE, CPU)
+    cores = train.default_together(RECIPE, CPU)
     began = datetime.now(UTC)
     tasks = [Task(config, root if real else None, cores, seconds) for config in (*configs, None)]
     found = take_turns(tasks, rounds)

@@ -109,17 +109,17 @@ def test_a_partial_table_loads_says_what_is_missing_and_refuses_the_rest(undistu
     table = load_table(undisturbed / "tables" / f"{NAME}.csv")
     found = records(undisturbed)
     for name, config in (("001-seed0.json", "[1,1,8]"), ("002-seed0.json", "[1,2,7]")):
-        assert table.query(config, seed=0, split="test") == found[name]["test_accuracy"]
+        assert table.query(config, seed=0, epoch=None, split="test") == found[name]["test_accuracy"]
         curve = [table.query(config, seed=0, epoch=e, split="train") for e in range(1, 21)]
         assert curve == found[name]["curves"]["train_accuracy"]
     assert not table.complete
     assert table.missing() == load_space().configs[2:]
     assert table.dataset == "synthetic"
     for ask in (
-        lambda: table.query("[4,3,3]"),
-        lambda: table.query("[1,1,8]", seed=1),
-        lambda: table.query("[1,1,8]", seed=0, epoch=21),
-        lambda: table.query("[1,1,8]", split="val"),
+        lambda: table.query("[4,3,3]", seed=None, epoch=None, split="test"),
+        lambda: table.query("[1,1,8]", seed=1, epoch=None, split="test"),
+        lambda: table.query("[1,1,8]", seed=0, epoch=21, split="test"),
+        lambda: table.query("[1,1,8]", seed=None, epoch=None, split="val"),
         table.require_complete,
     ):
         with pytest.raises(UsageError):
@@ -364,10 +364,10 @@ def test_wrong_usage_that_only_torch_or_the_data_can_tell(tmp_path, run_python, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_folder_that_cannot_be_made_is_a_failure_in_one_line(tmp_path, run_python):
+def test_an_output_folder_that_is_a_file_is_refused_in_one_line(tmp_path, run_python):
     (tmp_path / "file").write_text("kept")
     done = run_python("-m", MODULE, *FLAGS, *RUNS, "--out", tmp_path / "file")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert str(tmp_path / "file") in done.stderr
     assert (tmp_path / "file").read_text() == "kept"

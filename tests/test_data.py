@@ -349,7 +349,7 @@ def test_further_faults_are_counted(official):
         (official / data.CIFAR10_FOLDER / name).unlink()
     message = one_line(lambda: data.load("cifar10", official), UsageError)
     assert "data_batch_2 is missing (and 2 more)" in message
-    assert len(data.cifar10_faults(official)) == 3
+    assert len(data.read_cifar10(official)[1]) == 3
 
 
 def test_files_that_are_swapped_are_both_named(official):
@@ -357,7 +357,7 @@ def test_files_that_are_swapped_are_both_named(official):
     content = one.read_bytes()
     one.write_bytes(two.read_bytes())
     two.write_bytes(content)
-    assert len(data.cifar10_faults(official)) == 2
+    assert len(data.read_cifar10(official)[1]) == 2
 
 
 class Malicious:

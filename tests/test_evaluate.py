@@ -13,6 +13,7 @@ from scipy.stats import kendalltau
 
 import nas_methods
 from benchmark import cli, evaluate, load_space, load_table
+from benchmark.errors import UsageError
 from benchmark.table import GroundTruth, Row
 
 SPACE = load_space()
@@ -241,7 +242,6 @@ def test_exit_codes_and_streams_of_the_real_command(tmp_path, run_python):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("", "--method NAME, --scores FILE or --list"),
         ("--method", "--method"),
         ("--method nope", "choose from " + ", ".join(nas_methods.available())),
         ("--method nope.py", "nope.py"),
@@ -449,7 +449,6 @@ def lasting(path):
     record = json.loads(path.read_text())
     for key in ("timings", "git_commit", "git_dirty"):
         del record["provenance"][key]
-    del record["history"]["seconds"]
     return record
 
 
@@ -545,3 +544,62 @@ def test_killed_midway_and_started_again_the_ranking_is_the_same(searched, tmp_p
     assert lasting(found) == lasting(expected)
     assert found.with_suffix(".csv").read_text() == expected.with_suffix(".csv").read_text()
     assert not checkpoint.exists()
+
+
+def test_typed_bare_it_starts_the_mixture_and_says_so(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    table = table_at(tmp_path / "tables")
+    code, out, err = run(*SMALL, "--table", table, "--out", tmp_path / "out", "--stop-after", "0s")
+    assert (code, out) == (0, "")
+    assert "--method mixture" in err.splitlines()[0]
+    assert "go on with: python -m benchmark.evaluate --method mixture" in err
+
+
+def test_seconds_add_up_over_attempts_and_reach_the_score(run, searched, monkeypatch):
+    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    folder, table = searched
+    kept = json.loads(only(folder, "rankings/spos-*.json").read_text())
+    seconds = kept["provenance"]["timings"]["seconds"]
+    assert seconds > 0
+    code, out, _ = run("--method", "spos", *SMALL, "--table", table, "--out", folder, "--json")
+    assert code == 0
+    assert json.loads(out)["seconds"] == [seconds]
+
+
+FAITHFUL = """
+from dataclasses import dataclass
+from nas_methods.supernet import Sampler
+
+@dataclass(frozen=True)
+class Method(Sampler):
+    '''A docstring.'''
+    def pick(self, state, step):
+        return int(step.configuration.integers(36)), 0
+"""
+
+
+def test_a_search_of_edited_code_neither_resumes_nor_passes_for_the_old_one(tmp_path, environment, capfd, monkeypatch):
+    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    table, method = table_at(tmp_path / "tables"), tmp_path / "mine.py"
+    words = ["--method", str(method), *SMALL, "--epochs", "3", "--table", str(table), "--out", str(tmp_path / "out")]
+    edited = FAITHFUL.replace("integers(36)", "integers(35)")
+    method.write_text(FAITHFUL)
+    script = tmp_path / "hasty.py"
+    script.write_text(HASTY)
+    process = subprocess.Popen([sys.executable, script, *words], env=environment)
+    try:
+        while not list((tmp_path / "out" / "rankings" / "work").glob("*.pt")):
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    method.write_text(edited)
+    assert evaluate.main(words) == 0
+    assert "starts afresh" in capfd.readouterr().err
+    method.write_text(FAITHFUL)
+    with pytest.raises(UsageError, match=r"another version of mine\.py"):
+        evaluate.main(words)
+    method.write_text(edited.replace("A docstring", "Another"))  # what it does has not changed
+    assert evaluate.main(words) == 0
+    assert "is there already" in capfd.readouterr().err

@@ -11,7 +11,8 @@ import pytest
 from test_recipe import CHANGED
 
 from benchmark import ledger as module
-from benchmark.ledger import CorruptRecord, Ledger, Run, checksum, write_atomically
+from benchmark.files import write_atomically
+from benchmark.ledger import CorruptRecord, Ledger, Run, checksum
 from benchmark.recipe import Recipe
 from benchmark.space import load_space
 

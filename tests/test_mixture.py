@@ -99,7 +99,7 @@ def test_scales_of_matrix_rows_and_columns_do_not_matter():
     rows, columns = np.exp(draw.standard_normal((36, 1))), np.exp(draw.standard_normal(4))
     for scaled in (1e-200 * p, 1e200 * p, rows * p, columns * p, 7 * rows * columns * p):
         assert balance(scaled, TIGHT) == pytest.approx(expected, abs=1e-8)
-    # A softmax over each row in the place of one over all pairs is a scaling of the rows: spec, section 4.
+    # A softmax over each row in the place of one over all pairs is a scaling of the rows.
     by_row = p / p.sum(axis=1, keepdims=True)
     assert balance(by_row) == pytest.approx(balance(p / p.sum()), rel=1e-12)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
@@ -108,7 +108,7 @@ def test_overrides_replace_one_field(kind):
     for name, value in changes(kind).items():
         recipe = kind.preset("smoke", **{name: value})
         assert recipe.to_dict() == base.to_dict() | {name: value}
-        assert base.override(**{name: value}) == recipe
+        assert replace(base, **{name: value}) == recipe
     assert base == kind.preset("smoke")
 
 

@@ -22,8 +22,8 @@ MEANS = np.array(PUBLISHED.means)
 MACS = [macs(SPACE, config) for config in SPACE]
 
 
-def table_of(rows, name="t", dataset="cifar10", space=SPACE):
-    return GroundTruth.from_rows(name, space, rows, dataset=dataset)
+def table_of(rows, name="t", dataset="cifar10", space=SPACE, checksum=None):
+    return GroundTruth.from_rows(name, space, rows, dataset=dataset, checksum=checksum)
 
 
 def seeded(spread=0.1, n=3, means=MEANS):
@@ -167,8 +167,11 @@ def test_interval_redraws_the_seeds_that_are_there():
     table = seeded(n=2)
     drawn = _redraw(table, np.array(table.means), 500, np.random.default_rng(0))
     for row, column in zip(table.rows, drawn.T, strict=True):
+        # Two values drawn with replacement give a mean that varies by half of what it should, s**2 / n: stretched.
         a, b = row.values.values()
-        assert set(column) <= set(np.round([a, b, (a + b) / 2], 9))
+        middle, half = (a + b) / 2, abs(a - b) / 2 * 2**0.5
+        assert set(column) == set(np.round([middle - half, middle, middle + half], 9))
+        assert column.var() == pytest.approx(row.std**2 / 2, rel=0.15)
 
 
 def test_interval_without_noise_is_a_point():
@@ -331,3 +334,11 @@ def test_a_space_whose_macs_are_not_counted():
 
 def test_public_name():
     assert benchmark.score is score
+
+
+def test_a_ranking_made_on_another_version_of_the_data_is_refused():
+    table = table_of([Row(c, m, 0.1, 3) for c, m in zip(SPACE, PUBLISHED.means, strict=True)], checksum="new")
+    told = {"dataset": {"name": "cifar10", "checksum": "old"}}
+    scores = tuple(float(i) for i in range(36))
+    with pytest.raises(UsageError, match="another version of cifar10"):
+        score(Ranking(SPACE.name, scores, dataset="cifar10", provenance=told), table)
