@@ -146,6 +146,16 @@ def test_commands_say_what_is_wrong_before_torch_is_loaded():
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_cannot_see_the_answers(name):
     assert imported_by(name) & ANSWERS == set()
+    assert closure(name) & ANSWERS == set()  # nor does anything that it stands on
+
+
+def test_nothing_imports_what_comes_after_it_in_the_street():
+    """space -> networks, data -> train -> ledger -> table -> scoring."""
+    later = ["benchmark.ledger", "benchmark.table", "benchmark.scoring"]
+    for name in ("space", "costs", "recipe", "ranking", "networks", "data", "train", "launch"):
+        assert closure(f"benchmark.{name}") & {*later, "benchmark.evaluate"} == set(), name
+    for place, name in enumerate(later):
+        assert closure(name) & set(later[place + 1 :]) == set(), name
 
 
 def test_methods_find_no_module_by_a_computed_name():
