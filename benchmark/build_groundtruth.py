@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing:
         if device.type == "cpu":
             _say_how_long(space, recipe, device, together, sum(works[run] for run in missing), options.recipe)
-        failed, interrupted = _train(ledger, missing, works, together, options, len(dataset.train))
+        failed, interrupted = _train(ledger, missing, works, together, options)
     return _finish(ledger, configs, seeds, failed, interrupted, options, words)
 
 
@@ -160,35 +160,18 @@ def _say_how_long(space: Any, recipe: Recipe, device: Any, together: int, work: 
 
 
 def _train(
-    ledger: Ledger, missing: list[Run], works: dict[Run, float], together: int, options: Any, train_images: int
+    ledger: Ledger, missing: list[Run], works: dict[Run, float], together: int, options: Any
 ) -> tuple[dict[Run, str], bool]:
     """Trains the missing runs; returns those that failed, with why, and whether Ctrl-C ended it."""
     from benchmark.launch import LEAN_ENVIRONMENT, launch
     from benchmark.progress import ProgressLine
 
     function = TrainRun(ledger, options.data, options.device, together, provenance.code_version())
-    fractions = dict.fromkeys(range(len(missing)), 0.0)
-    images: dict[int, tuple[int, int]] = {}  # position -> (first count heard, latest): a resumed run has trained before
-    with ProgressLine("training", sum(works[run] for run in missing)) as line:
-        waiting_said = False
-
-        def report(position: int, news: dict[str, Any] | None) -> None:
-            nonlocal waiting_said
-            if news is None:
-                if not waiting_said:
-                    cli.say("another process is training some of these runs: waiting for its records")
-                waiting_said = True
-                return
-            fractions[position] = news["fraction"]
-            images[position] = (images.get(position, (news["images"], 0))[0], news["images"])
-            done = sum(works[missing[p]] * f for p, f in fractions.items())
-            finished = sum(f == 1.0 for f in fractions.values())
-            words = f"{finished}/{len(missing)} runs · {missing[position].config} seed {missing[position].seed} epoch {news['epoch']}"
-            line.update(done, sum(last - first for first, last in images.values()), words)
-
+    names = [f"{run.config} seed {run.seed}" for run in missing]
+    with ProgressLine("training", [works[run] for run in missing], names) as line:
         deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None
         outcome = launch(
-            function, missing, processes=together, report=report, environment=LEAN_ENVIRONMENT, deadline=deadline
+            function, missing, processes=together, report=line.report, environment=LEAN_ENVIRONMENT, deadline=deadline
         )
     return {missing[p]: why for p, why in outcome.failed.items()}, outcome.interrupted
 

@@ -293,30 +293,13 @@ def _search(search: Search, seeds: list[int], options: Any, again: str) -> int |
     """Makes the missing rankings. Returns an exit code if that ended early, None when all are there."""
     from benchmark.progress import ProgressLine
 
-    fractions = dict.fromkeys(range(len(seeds)), 0.0)
-    images: dict[int, tuple[int, int]] = {}
-    waiting_said = False
-    with ProgressLine(search.name, len(seeds)) as line:
-
-        def report(position: int, news: dict[str, Any] | None) -> None:
-            nonlocal waiting_said
-            if news is None:
-                if not waiting_said:
-                    cli.say("another process makes one of these rankings: waiting for it")
-                waiting_said = True
-                return
-            fractions[position] = news["fraction"]
-            count = news.get("images", 0)
-            images[position] = (images.get(position, (count, 0))[0], count)
-            trained = sum(last - first for first, last in images.values())
-            line.update(sum(fractions.values()), trained, f"seed {seeds[position]} epoch {news.get('epoch', '-')}")
-
+    with ProgressLine(search.name, [1.0] * len(seeds), [f"seed {seed}" for seed in seeds]) as line:
         deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None
         outcome = launch(
             search,
             seeds,
             processes=options.together,
-            report=report,
+            report=line.report,
             environment=LEAN_ENVIRONMENT,
             deadline=deadline,
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -16,12 +17,19 @@ LOG_SECONDS = 20.0
 
 
 class ProgressLine:
-    """How far along, how fast, how long still. `total` and `done` are in any one unit of work."""
+    """How far along, how fast, how long still; its `report` is what `launch` calls with the workers' news.
 
-    def __init__(self, title: str, total: float) -> None:
-        self.title, self.total = title, max(total, 1e-12)
+    works, names: of the items by position; works in any one unit. News: {fraction, epoch, images} of an item,
+    images counted from its very beginning, or None where another process holds it.
+    """
+
+    def __init__(self, title: str, works: Sequence[float], names: Sequence[str]) -> None:
+        self.title, self.works, self.names = title, works, names
+        self._fractions = [0.0] * len(works)
+        self._images: dict[int, tuple[int, int]] = {}  # position -> first count heard, latest: it may be a resumed one
+        self._began: tuple[float, float] | None = None  # when the first news came, and the work done before
         self._said = time.monotonic()
-        self._first: tuple[float, float] | None = None  # when the first news came, and the work done before
+        self._waiting_said = False
         columns = (
             TextColumn(title, markup=False),
             BarColumn(),
@@ -33,7 +41,7 @@ class ProgressLine:
     def __enter__(self) -> Self:
         if self._live:
             self._live.start()
-            self._task = self._live.add_task(self.title, total=self.total, words="")
+            self._task = self._live.add_task(self.title, total=sum(self.works), words="")
         return self
 
     def __exit__(
@@ -42,17 +50,28 @@ class ProgressLine:
         if self._live:
             self._live.stop()
 
-    def update(self, done: float, images: float, words: str = "") -> None:
-        """done: work finished so far; images: how many were trained on since this process began."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (now, done)
-        passed, gained = now - self._first[0], done - self._first[1]
-        left = readable((self.total - done) * passed / gained) + " left" if gained > 0 and passed > 2 else ""
-        rate = f"{images / passed:,.0f} images/s" if passed > 2 else ""
-        text = " · ".join(part for part in (words, rate, left) if part)
+    def report(self, position: int, news: Mapping[str, Any] | None) -> None:
+        if news is None:
+            if not self._waiting_said:
+                say(f"another process is at {self.names[position]}: waiting for it")
+            self._waiting_said = True
+            return
+        now, count = time.monotonic(), news.get("images", 0)
+        self._fractions[position] = news["fraction"]
+        self._images[position] = (self._images.get(position, (count, 0))[0], count)
+        done = sum(work * fraction for work, fraction in zip(self.works, self._fractions, strict=True))
+        if self._began is None:
+            self._began = (now, done)
+        passed, gained = now - self._began[0], done - self._began[1]
+        images = sum(last - first for first, last in self._images.values())
+        parts = [f"{self._fractions.count(1.0)}/{len(self.works)} done · {self.names[position]}"]
+        parts += [f"epoch {news['epoch']}"] if "epoch" in news else []
+        if passed > 2 and gained > 0:
+            left = readable((sum(self.works) - done) * passed / gained)
+            parts += [f"{images / passed:,.0f} images/s", f"{left} left"]
+        text = " · ".join(parts)
         if self._live:
             self._live.update(self._task, completed=done, words=text)
         elif now - self._said > LOG_SECONDS:
             self._said = now
-            say(f"{self.title}: {100 * done / self.total:.1f}% · {text}")
+            say(f"{self.title}: {100 * done / sum(self.works):.1f}% · {text}")
