@@ -1,6 +1,7 @@
 """Training: one SGD step, one evaluation, and the loop that makes a stand-alone network's record.
 
-Models and batches are handed in. The supernets use the same `Learner`; a method never trains by itself.
+A `Learner` is handed its network and its batches; `train_alone` and the supernets' search put them together, and
+both step and evaluate through it. A method never trains by itself.
 """
 
 from __future__ import annotations
