@@ -35,6 +35,7 @@ from benchmark.space import Config, PoolingSpace
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_FORMAT = 1  # goes up when a checkpoint of old must not be resumed by new code
 MEASURED_BATCH = 64  # images a step when speed is measured: enough to tell, soon done on a slow machine
+DECIMALS = 6  # of accuracies in per cent: 41.98, where the floating point product would be 41.980000000000004
 ENGINE = "eager"  # how the step runs; the name of the numerics that a record was made with
 
 
@@ -64,10 +65,29 @@ def device_label(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
+@lru_cache
+def instruction_set(device: torch.device) -> str:
+    """The instructions that torch's kernels choose from, for makers' names of processors hide them.
+
+    Two processors of one name, or one with `ATEN_CPU_CAPABILITY` or `ONEDNN_MAX_CPU_ISA` set, may round differently.
+    """
+    if device.type == "cuda":
+        return "sm_{}{}".format(*torch.cuda.get_device_capability(device))
+    words = [torch.backends.cpu.get_cpu_capability()]
+    for name in ("avx512_bf16", "amx_tile", "amx_fp16"):
+        supported = getattr(torch.cpu, f"_is_{name}_supported", None)  # private, so it may go or change its name
+        if supported is not None and supported():
+            words.append(name)
+    chosen = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE")
+    words += [f"{name}={os.environ[name]}" for name in chosen if os.environ.get(name)]
+    return " ".join(words)
+
+
 def numerics(recipe: Recipe, device: torch.device, dataset: data.Dataset) -> dict[str, Any]:
     """What the last bits of a result depend on, beside recipe and seed. A checkpoint is resumed under the same only."""
     return {
         "device": device_label(device),
+        "instructions": instruction_set(device),
         "engine": ENGINE,
         "precision": recipe.precision,
         "numpy": np.__version__,  # it draws weights, order and crops
@@ -244,7 +264,9 @@ def train_alone(
                 raise Failure(
                     f"{config} seed {seed}: the test loss is {test_loss} in epoch {epoch + 1}; try a lower --lr"
                 )
-            values = (loss_sum / steps, 100 * right_sum / (steps * batch), test_loss, 100 * test_fraction)
+            fractions = right_sum / (steps * batch), test_fraction
+            train_accuracy, test_accuracy = (round(100 * fraction, DECIMALS) for fraction in fractions)
+            values = (loss_sum / steps, train_accuracy, test_loss, test_accuracy)
             for name, value in zip(CURVES, values, strict=True):
                 curves[name].append(value)
             loss_sum = right_sum = 0.0
