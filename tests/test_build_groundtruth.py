@@ -1,6 +1,7 @@
 """The command that builds a table, as a user starts it: killed, doubled, stopped, asked for its status, misused."""
 
 import json
+import os
 import random
 import shlex
 import shutil
@@ -170,6 +171,32 @@ def test_stopped_interrupted_and_killed_builds_end_like_an_undisturbed_one(undis
     assert "starts afresh" not in err
     assert records(out) == records(undisturbed)
     assert table_files(out) == table_files(undisturbed)
+    assert left_over(out) == []
+
+
+@pytest.mark.parametrize("together", [2, 3])
+def test_neither_how_many_run_together_nor_kills_move_a_bit(undisturbed, tmp_path, start, run_python, together):
+    # Other runs, another order and other slots than in the undisturbed build, which ran one by one; and a worker or
+    # the builder dies at a random moment.
+    out, draw = tmp_path / "out", random.Random(together)
+    words = [*FLAGS, "--configs", "3", "2", "1", "--seeds", "0", "--together", str(together), "--out", str(out)]
+    for victim in ("worker", "builder"):
+        process = start(*words)
+        wait_for_training(process, out)
+        time.sleep(draw.uniform(0, 2))
+        if victim == "builder":
+            process.kill()
+            process.wait()
+            continue
+        found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+        if workers := found.stdout.split():
+            os.kill(int(draw.choice(workers)), signal.SIGKILL)
+        process.communicate(timeout=PATIENCE)
+    done = run_python("-m", MODULE, *words)
+    assert done.returncode == 0, done.stderr
+    found = records(out)
+    assert sorted(found) == ["001-seed0.json", "002-seed0.json", "003-seed0.json"]
+    assert {name: record for name, record in found.items() if name != "003-seed0.json"} == records(undisturbed)
     assert left_over(out) == []
 
 
