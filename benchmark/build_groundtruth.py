@@ -14,8 +14,8 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -25,9 +25,12 @@ from filelock import FileLock
 
 from benchmark import cli, provenance
 from benchmark.errors import Failure
+from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
 from benchmark.ledger import CorruptRecord, Ledger, Run
 from benchmark.recipe import Recipe
 from benchmark.space import SPACES, load_space, require_trainable
+
+REPORT_SECONDS = 0.1  # between two reports of one run: a GPU takes hundreds of steps a second
 
 
 def arguments() -> cli.Parser:
@@ -38,13 +41,13 @@ def arguments() -> cli.Parser:
     parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], metavar="N", help="default 0 1 2")
     parser.add_argument("--out", type=cli.folder, default="results", metavar="DIR", help="default ./results")
     parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    cli.add_device(parser)
     parser.add_argument("--where", default="here", choices=["here"], help="here: on this machine")
     parser.add_argument(
         "--together",
         type=cli.positive,
         metavar="K",
-        help="runs at once, about 1.2 GB each at batch 256; default: one per core",
+        help="runs at once, about 1.2 GB each at batch 256; default: one per core, or 4 on a GPU where they fit",
     )
     parser.add_argument("--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h")
     parser.add_argument("--status", action="store_true", help="say what is done and what is missing, and stop")
@@ -55,50 +58,81 @@ def arguments() -> cli.Parser:
 
 @dataclass(frozen=True)
 class TrainRun:
-    """What a worker does with one run: claims it, trains it, writes its record."""
+    """What a worker does with one run: claims it, trains it, writes its record. Yields after every step."""
 
     ledger: Ledger
     data_root: str | None
     device: str
+    engine: str
     together: int  # how many share the machine: it explains the timings, and nothing else depends on it
+    sharing: int  # how many of those take turns on one device
     provenance: dict[str, Any]
+    under_way: set[Run] = field(default_factory=set)  # in this worker
 
-    def __call__(self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]) -> bool | None:
-        from benchmark import train
-
+    def __call__(
+        self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]
+    ) -> Generator[None, None, bool | None]:
         with self.ledger.claim(run) as mine:
             if not mine:
                 return False
             if self.ledger.read(run):  # another builder finished it meanwhile
                 self.ledger.sweep(run)
                 return True
-            dataset, device = _dataset(self.ledger.recipe.dataset, self.data_root), train.device_named(self.device)
-            outcome = train.train_alone(
-                self.ledger.space,
-                run.config,
-                run.seed,
-                self.ledger.recipe,
-                dataset,
-                device,
-                self.ledger.checkpoint_path(run),
-                lambda fraction, facts: report({"fraction": fraction} | facts),
-                stop,
-            )
-            if outcome is None:
-                return None
-            results, seconds = outcome
-            numerics = train.numerics(self.ledger.recipe, device, dataset)
-            finished = datetime.now(UTC).isoformat(timespec="seconds")
-            timings = {"seconds": round(seconds, 3), "finished": finished, "together": self.together}
-            self.ledger.write(run, results, numerics | self.provenance, timings)
-            return True
+            self.under_way.add(run)
+            try:
+                return (yield from self._train(run, report, stop))
+            finally:
+                self.under_way.discard(run)
+
+    def _train(
+        self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]
+    ) -> Generator[None, None, bool | None]:
+        from benchmark import engine, train
+
+        ledger, device = self.ledger, train.device_named(self.device)
+        dataset = _dataset(ledger.recipe.dataset, self.data_root, device)
+        chosen = engine.working_engine(self.engine, ledger.space, ledger.recipe, device)
+        path = ledger.checkpoint_path(run)
+        steps = train.training(ledger.space, run.config, run.seed, ledger.recipe, dataset, device, path, stop, chosen)
+        turns = engine.taking_turns(steps, device)
+        reported = 0.0
+        try:
+            while True:
+                fraction, facts = next(turns)
+                if time.monotonic() - reported > REPORT_SECONDS:
+                    report({"fraction": fraction} | facts)
+                    reported = time.monotonic()
+                yield
+        except StopIteration as end:
+            outcome = end.value
+        except RuntimeError as error:
+            if engine.still_computes(device):
+                raise
+            raise Spoiled(f"{run.config} seed {run.seed}: {error}") from error
+        if outcome is None:
+            return None
+        results, seconds = outcome
+        numerics = train.numerics(ledger.recipe, device, dataset, chosen)
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        timings = {"seconds": round(seconds, 3), "finished": finished, "together": self.together}
+        if self.sharing > 1:
+            timings["sharing"] = self.sharing
+        ledger.write(run, results, numerics | self.provenance, timings)
+        return True
+
+    def room(self) -> bool:
+        """Whether another run fits beside those under way."""
+        from benchmark import engine, train
+
+        return engine.room_for_another(train.device_named(self.device), len(self.under_way))
 
 
 @lru_cache(maxsize=1)
-def _dataset(name: str, root: str | None) -> Any:
+def _dataset(name: str, root: str | None, device: Any) -> Any:
+    """The data set on the device, once for all runs of a worker."""
     from benchmark import data
 
-    return data.load(name, root, download=False)
+    return data.load(name, root, download=False).to(device)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,11 +147,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.status:
         return _print_status(ledger, configs, seeds, options.json)
 
-    from benchmark import data, train  # imports torch, so --status and errors in flags come before it
+    from benchmark import data, engine, train  # imports torch, so --status and errors in flags come before it
 
     device = train.device_named(options.device)
+    engine.require_engine(options.engine, device)
     dataset = data.load(recipe.dataset, options.data).reduced(recipe)  # faults are named before any training
     together = options.together or train.default_together(recipe, device)
+    slots = 1 if device.type == "cpu" else together  # on a GPU, runs are streams of one process
     ledger.prepare()
     runs = sorted(Run(seed, config) for seed in seeds for config in configs)
     missing = _missing(ledger, runs)
@@ -126,9 +162,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed: dict[Run, str] = {}
     interrupted = False
     if missing:
+        if train.lacks_fast_bf16(recipe, device):
+            cli.say("this processor has no fast bf16: --precision fp32 will be many times faster (a recipe of its own)")
         if device.type == "cpu":
             _say_how_long(space, recipe, device, together, sum(works[run] for run in missing), options.recipe)
-        failed, interrupted = _train(ledger, missing, works, together, options)
+        failed, interrupted = _train(ledger, missing, works, together, slots, options)
     return _finish(ledger, configs, seeds, failed, interrupted, options, words)
 
 
@@ -150,8 +188,6 @@ def _say_how_long(space: Any, recipe: Recipe, device: Any, together: int, work: 
     from benchmark import train
 
     seconds = work / train.measure_speed(space, recipe, device) / min(together, train.default_together(recipe, device))
-    if train.lacks_fast_bf16(recipe, device):
-        cli.say("this processor has no fast bf16: --precision fp32 will be many times faster (a recipe of its own)")
     cli.say(
         f"on the CPU: about {cli.readable(seconds)} on this machine ({train.device_label(device)}, {together} at once, measured)"
     )
@@ -160,18 +196,24 @@ def _say_how_long(space: Any, recipe: Recipe, device: Any, together: int, work: 
 
 
 def _train(
-    ledger: Ledger, missing: list[Run], works: dict[Run, float], together: int, options: Any
+    ledger: Ledger, missing: list[Run], works: dict[Run, float], together: int, slots: int, options: Any
 ) -> tuple[dict[Run, str], bool]:
     """Trains the missing runs; returns those that failed, with why, and whether Ctrl-C ended it."""
-    from benchmark.launch import LEAN_ENVIRONMENT, launch
     from benchmark.progress import ProgressLine
 
-    function = TrainRun(ledger, options.data, options.device, together, provenance.code_version())
+    code = provenance.code_version()
+    function = TrainRun(ledger, options.data, options.device, options.engine, together, slots, code)
     names = [f"{run.config} seed {run.seed}" for run in missing]
     with ProgressLine("training", [works[run] for run in missing], names) as line:
         deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None
         outcome = launch(
-            function, missing, processes=together, report=line.report, environment=LEAN_ENVIRONMENT, deadline=deadline
+            function,
+            missing,
+            processes=together // slots,
+            slots=slots,
+            report=line.report,
+            environment=LEAN_ENVIRONMENT,
+            deadline=deadline,
         )
     return {missing[p]: why for p, why in outcome.failed.items()}, outcome.interrupted
 

@@ -18,6 +18,8 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 
 from benchmark.errors import Failure, UsageError
 
+ENGINES = ("auto", "compiled", "graph", "eager")  # of benchmark.engine, which needs torch
+
 
 class Parser(argparse.ArgumentParser):
     """argparse, but strict (no abbreviations) and with errors of one line."""
@@ -85,6 +87,17 @@ def add_fields(parser: argparse.ArgumentParser, record: type, title: str) -> Non
             choices=get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else None,
             help=f"default {'all' if default is None else default}",
         )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device` and `--engine`, the same for every command that trains."""
+    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        choices=ENGINES,
+        help="how steps run: auto (default) takes compiled CUDA graphs on a GPU, eager on a CPU",
+    )
 
 
 def given_fields(namespace: argparse.Namespace, record: type) -> dict[str, Any]:

@@ -66,7 +66,13 @@ class Images:
         return Images(self.pixels[chosen], self.labels[chosen])
 
     def to(self, device: torch.device) -> Images:
-        return Images(self.pixels.to(device), self.labels.to(device))
+        there = self.pixels.device == device
+        return self if there else Images(self.pixels.to(device), self.labels.to(device))
+
+    @cached_property
+    def windows(self) -> Tensor:
+        """What `crop_and_flip` crops from, made when first trained on: sets that only test need none."""
+        return crop_windows(self.pixels)
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,14 @@ class Dataset:
     def reduced(self, recipe: Recipe) -> Dataset:
         """With the subset sizes of a recipe, for stand-alone training."""
         return replace(self, train=self.train.first(recipe.train_images), test=self.test.first(recipe.eval_images))
+
+    def to(self, device: torch.device) -> Dataset:
+        """With all images on the device, ready for every stream there."""
+        moved = replace(self, train=self.train.to(device), test=self.test.to(device))
+        if device.type == "cuda":
+            _ = moved.train.windows
+            torch.cuda.synchronize(device)
+        return moved
 
 
 def default_root() -> Path:
@@ -243,6 +257,9 @@ class Augmentation:
     left: Tensor
     mirrored: Tensor
 
+    def to(self, device: torch.device) -> Augmentation:
+        return Augmentation(*(t.to(device) for t in (self.order, self.top, self.left, self.mirrored)))
+
 
 def augmentation(count: int, seed: int, epoch: int) -> Augmentation:
     """Order, crops and flips of an epoch: a pure function of (count, seed, epoch)."""
@@ -285,10 +302,6 @@ class Batches:
         """Training batches per epoch: full ones only, or a single short one where the set is smaller than a batch."""
         return max(1, len(self) // self.batch_size)
 
-    @cached_property
-    def _windows(self) -> Tensor:
-        return crop_windows(self.images.pixels)  # made when first trained on: sets that only test need none
-
     def _normalise(self, pixels: Tensor) -> Tensor:
         # Flat rows with one scale per byte: four times as fast on a CPU as broadcasting over a last axis of 3.
         x = torch.addcmul(self.shift, pixels.flatten(1).to(torch.float32), self.scale).to(self.dtype)
@@ -301,7 +314,7 @@ class Batches:
         chosen, top, left, mirrored = (
             t[here].to(device, non_blocking=True) for t in (plan.order, plan.top, plan.left, plan.mirrored)
         )
-        pixels = crop_and_flip(self._windows, chosen, top, left, mirrored)
+        pixels = crop_and_flip(self.images.windows, chosen, top, left, mirrored)
         return self._normalise(pixels), self.images.labels[chosen]
 
     def chosen(self, indices: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def arguments(method: type[Any] | None) -> cli.Parser:
         parser.add_argument("--recipe", default="paper", metavar="R", help="paper (default) or smoke")
         parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0], metavar="N", help="default 0")
         parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
-        parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+        cli.add_device(parser)
         parser.add_argument("--together", type=cli.positive, default=1, metavar="K", help="seeds at once (default 1)")
         parser.add_argument(
             "--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h"
@@ -72,6 +73,7 @@ class Search:
     folder: Path
     data_root: str | None
     device: str
+    engine: str
     method_code: str  # hash of the method's code when the search began
     made_by: dict[str, Any]
 
@@ -102,9 +104,10 @@ class Search:
         from benchmark import train
 
         device = str(train.device_named(self.device))
-        return nas_methods.Task(self.space, self.recipe, seed, device, lambda: self._halves(seed), **more)
+        halves = partial(self._halves, seed, more.get("engine", "eager"))
+        return nas_methods.Task(self.space, self.recipe, seed, device, halves, **more)
 
-    def _halves(self, seed: int) -> nas_methods.Halves:
+    def _halves(self, seed: int, engine: str) -> nas_methods.Halves:
         import torch
 
         from benchmark import data, networks, train
@@ -123,7 +126,8 @@ class Search:
             networks.initialise(made, seed, model)
             return made
 
-        facts = train.numerics(self.recipe, device, dataset) | {"split": {"seed": split.seed, "sha256": split.sha256}}
+        facts = train.numerics(self.recipe, device, dataset, engine)
+        facts["split"] = {"seed": split.seed, "sha256": split.sha256}
         facts["method_code"] = self.method_code  # a checkpoint of other code is not resumed
         return nas_methods.Halves(halves[0], halves[1], network, facts)
 
@@ -148,12 +152,20 @@ class Search:
         self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool], checkpoint: Path
     ) -> Ranking | None:
         """The method's ranking with all that is known of how it came about; None when asked to stop."""
+        from benchmark import engine, train
+
+        device = train.device_named(self.device)
         task = self.task(
-            seed, progress=lambda done, facts: report({"fraction": done} | facts), stop=stop, checkpoint=checkpoint
+            seed,
+            progress=lambda done, facts: report({"fraction": done} | facts),
+            stop=stop,
+            checkpoint=checkpoint,
+            engine=engine.working_engine(self.engine, self.space, self.recipe, device),
         )
         began = time.monotonic()
         try:
-            ranking = self.instance().rank(task)
+            with engine.own_stream(device):
+                ranking = self.instance().rank(task)
         except nas_methods.Stopped:
             return None
         if not isinstance(ranking, Ranking):
@@ -223,10 +235,10 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
     chosen = {field.name: getattr(instance, field.name) for field in fields(method)}
     table.require_complete()
     require_trainable(table.space)
-    if options.device not in ("auto", "cpu"):
-        from benchmark import train
+    if (options.device, options.engine) not in (("auto", "auto"), ("cpu", "auto"), ("cpu", "eager")):
+        from benchmark import engine, train
 
-        train.device_named(options.device)  # said now, whatever the method
+        engine.require_engine(options.engine, train.device_named(options.device))  # said now, whatever the method
     trains = hasattr(instance, "work")
     if trains and recipe.dataset != table.dataset:
         raise UsageError(
@@ -241,6 +253,7 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         Path(options.out),
         options.data,
         options.device,
+        options.engine,
         nas_methods.code_hash(options.method),
         provenance.code_version(),
     )
@@ -275,10 +288,10 @@ def _say_how_long(search: Search, instance: Any, seeds: list[int], options: Any)
     except Exception as error:
         raise Failure(f"method '{search.name}': its work(task) raises {type(error).__name__}: {error}") from None
     device = train.device_named(options.device)
-    if device.type != "cpu":
-        return
     if train.lacks_fast_bf16(search.recipe, device):
         cli.say("this processor has no fast bf16: --precision fp32 will be many times faster (a recipe of its own)")
+    if device.type != "cpu":
+        return
     at_once = min(options.together, train.default_together(search.recipe, device))
     seconds = expected * -(-len(seeds) // at_once) / train.measure_speed(search.space, search.recipe, device)
     threads = f"{search.recipe.threads} threads" if search.recipe.threads > 1 else "1 thread"

@@ -4,7 +4,8 @@
 
 `function(item, report, stop)` is called once per item in some worker process and returns True when the item
 is finished, False when somebody else holds it (it is tried again later), None when `stop()` made it leave.
-A failing item takes only itself down. Workers die with their parent, however it dies.
+It may be a generator function: the items of a worker with several slots then take turns at each `yield`, as runs
+on one GPU do. A failing item takes only itself down. Workers die with their parent, however it dies.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from benchmark.errors import Failure, UsageError
 
-Function = Callable[[Any, Callable[[Any], None], Callable[[], bool]], bool | None]
+Answer = bool | None
+Function = Callable[[Any, Callable[[Any], None], Callable[[], bool]], Answer | Generator[None, None, Answer]]
 
 # For workers that compute. None of it can change a bit of a result: large blocks are kept, on huge pages, instead of
 # being handed back to the system after every layer (each return costs page faults), and idle threads sleep instead
@@ -48,6 +51,10 @@ class Outcome:
     interrupted: bool = False
 
 
+class Spoiled(Exception):
+    """Raised by an item's function after which its process can compute nothing more, such as a fault of the GPU."""
+
+
 def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
     """A worker: takes positions from the pipe until it closes."""
     stopping = threading.Event()
@@ -62,25 +69,45 @@ def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
         os._exit(1)  # a killed parent can ask for nothing any more
 
     threading.Thread(target=die_with_parent, daemon=True).start()
-    while True:
-        try:
-            position = pipe.recv()
-        except EOFError:
-            return
 
-        def report(news: Any, position: int = position) -> None:
+    def run(position: int) -> Generator[None, None, Answer]:
+        def report(news: Any) -> None:
             pipe.send(("news", position, news))
 
-        try:
-            finished = function(items[position], report, stopping.is_set)
-            pipe.send(("end", position, finished))
-        except Exception as error:
-            pipe.send(("failed", position, _one_line(error)))
+        answer = function(items[position], report, stopping.is_set)
+        if isinstance(answer, Generator):
+            answer = yield from answer
+        return answer
+
+    under_way: dict[int, Generator[None, None, Answer]] = {}
+    handed_over: deque[int] = deque()
+    room = getattr(function, "room", lambda: True)
+    while True:
+        while pipe.poll(0 if under_way or handed_over else None):
+            try:
+                handed_over.append(pipe.recv())
+            except EOFError:
+                return
+        if handed_over and (not under_way or room()):
+            position = handed_over.popleft()
+            under_way[position] = run(position)
+        for position, steps in list(under_way.items()):
+            try:
+                next(steps)
+                continue
+            except StopIteration as end:
+                pipe.send(("end", position, end.value))
+            except Spoiled as error:
+                pipe.send(("spoiled", position, _one_line(error)))
+                os._exit(1)  # not even the interpreter's own end can be trusted
+            except Exception as error:
+                pipe.send(("failed", position, _one_line(error)))
+            del under_way[position]
 
 
 def _one_line(error: Exception) -> str:
     """Why an item failed; for errors that are not meant for users, also where."""
-    if isinstance(error, (UsageError, Failure)):
+    if isinstance(error, (UsageError, Failure, Spoiled)):
         return str(error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     return " ".join(f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})".split())
@@ -90,7 +117,7 @@ def _one_line(error: Exception) -> str:
 class _Worker:
     process: multiprocessing.process.BaseProcess
     pipe: Connection
-    position: int | None = None
+    positions: set[int] = field(default_factory=set)
 
 
 def launch(
@@ -98,12 +125,15 @@ def launch(
     items: Sequence[Any],
     *,
     processes: int,
+    slots: int = 1,
     report: Callable[[int, Any], None] = lambda position, news: None,
     environment: Mapping[str, str] | None = None,
     deadline: float | None = None,
 ) -> Outcome:
-    """Runs `function` on all items, in order, at most `processes` at once. Blocks until nothing is left to do.
+    """Runs `function` on all items, in order, at most `processes` x `slots` at once. Blocks until nothing is left to do.
 
+    slots        items that one process may have under way, taking turns. Where `function.room()` exists, a process
+                 asks it before it begins another item beside those it has
     report       called in this process with (position, whatever the function reported), and with (position, None)
                  each time somebody else turns out to hold the item
     environment  variables that the workers get on top of this process's
@@ -114,6 +144,7 @@ def launch(
     in_main_thread = threading.current_thread() is threading.main_thread()
     context = multiprocessing.get_context("spawn")  # forking a process that has used threads can hang it
     outcome = Outcome()
+    lost: set[int] = set()  # items whose process died while it had others too: each gets one more chance
     waiting = list(range(len(items)))
     held: dict[int, float] = {}  # position -> when to ask again
     workers: list[_Worker] = []
@@ -152,22 +183,26 @@ def launch(
         return waiting.pop(0) if waiting else None
 
     def feed(worker: _Worker) -> None:
-        if not stopping and worker.position is None and (position := next_position()) is not None:
+        while not stopping and len(worker.positions) < slots and (position := next_position()) is not None:
             try:
                 worker.pipe.send(position)
             except OSError:  # it died while idle: `listen` will hear so and replace it
                 waiting.insert(0, position)
-            else:
-                worker.position = position
+                return
+            worker.positions.add(position)
 
     def listen(worker: _Worker) -> None:
         try:
             kind, position, payload = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join()
-            if worker.position is not None and not stopping:
-                why = f"its process ended with code {worker.process.exitcode} (out of memory, or killed)"
-                outcome.failed[worker.position] = why
+            for position in sorted(worker.positions) if not stopping else ():
+                if len(worker.positions) > 1 and position not in lost:  # it may have been a neighbour's fault
+                    lost.add(position)
+                    waiting.insert(0, position)
+                else:
+                    why = f"its process ended with code {worker.process.exitcode} (out of memory, or killed)"
+                    outcome.failed.setdefault(position, why)
             workers.remove(worker)
             if not stopping and (waiting or held):
                 workers.append(start_worker())
@@ -175,7 +210,11 @@ def launch(
         if kind == "news":
             report(position, payload)
             return
-        worker.position = None
+        if kind == "spoiled":
+            if len(worker.positions) == 1 or position in lost:
+                outcome.failed[position] = payload
+            return  # its process ends now, which is heard next
+        worker.positions.discard(position)
         if kind == "failed":
             outcome.failed[position] = payload
         elif payload is True:
@@ -206,7 +245,7 @@ def launch(
                 ask_to_stop()
             for worker in workers:
                 feed(worker)
-            if all(worker.position is None for worker in workers) and (stopping or not (waiting or held)):
+            if not any(worker.positions for worker in workers) and (stopping or not (waiting or held)):
                 break
             for ready in wait([worker.pipe for worker in workers], timeout=0.2):
                 listen(next(worker for worker in workers if worker.pipe is ready))
@@ -216,7 +255,7 @@ def launch(
         for worker in workers:
             worker.pipe.close()  # an idle worker leaves by itself
         for worker in workers:
-            worker.process.join(timeout=0 if outcome.interrupted and worker.position is not None else 5)
+            worker.process.join(timeout=0 if outcome.interrupted and worker.positions else 5)
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()

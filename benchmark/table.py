@@ -637,6 +637,7 @@ def _provenance(records: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _timings(records: list[Mapping[str, Any]]) -> dict[str, Any]:
     timings = [record.get("timings") or {} for record in records]
-    seconds = [float(t["seconds"]) for t in timings if t.get("seconds") is not None]
+    # Runs that took turns on one GPU each saw the whole time go by.
+    seconds = [float(t["seconds"]) / t.get("sharing", 1) for t in timings if t.get("seconds") is not None]
     finished = sorted(str(t["finished"]) for t in timings if t.get("finished"))
     return {"device_seconds": math.fsum(seconds), "finished": finished[-1] if finished else None}

@@ -1,7 +1,7 @@
-"""Training: one SGD step, one evaluation, and the loop that makes a stand-alone network's record.
+"""Training: the loop that makes a stand-alone network's record, checkpoints, and what the last bits depend on.
 
-A `Learner` is handed its network and its batches; `train_alone` and the supernets' search put them together, and
-both step and evaluate through it. A method never trains by itself.
+`training` and the supernets' search put networks and batches together; both step and test through a `Learner` of
+`benchmark.engine`. A method never trains by itself.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,21 +21,19 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from benchmark import costs, data, networks
 from benchmark.cli import say
+from benchmark.engine import Learner, learners
 from benchmark.errors import Failure, UsageError
 from benchmark.files import write_atomically
 from benchmark.recipe import CURVES, Recipe
 from benchmark.space import Config, PoolingSpace
 
 CHECKPOINT_SECONDS = 30.0
-CHECKPOINT_FORMAT = 1  # goes up when a checkpoint of old must not be resumed by new code
+CHECKPOINT_FORMAT = 2  # goes up when a checkpoint of old must not be resumed by new code
 MEASURED_BATCH = 64  # images a step when speed is measured: enough to tell, soon done on a slow machine
 DECIMALS = 6  # of accuracies in per cent: 41.98, where the floating point product would be 41.980000000000004
-ENGINE = "eager"  # how the step runs; the name of the numerics that a record was made with
 
 
 def device_named(name: str) -> torch.device:
@@ -45,8 +42,8 @@ def device_named(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name, re.ASCII):
         raise UsageError(f"unknown device '{name}': choose from auto, cpu, cuda, cuda:N")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    device = torch.device("cuda:0" if name == "cuda" else name)  # with its number, as tensors state it
+    if device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise UsageError(f"device '{name}' is not there: torch sees {torch.cuda.device_count()} GPUs; use --device cpu")
     return device
 
@@ -83,12 +80,12 @@ def instruction_set(device: torch.device) -> str:
     return " ".join(words)
 
 
-def numerics(recipe: Recipe, device: torch.device, dataset: data.Dataset) -> dict[str, Any]:
+def numerics(recipe: Recipe, device: torch.device, dataset: data.Dataset, engine: str = "eager") -> dict[str, Any]:
     """What the last bits of a result depend on, beside recipe and seed. A checkpoint is resumed under the same only."""
     return {
         "device": device_label(device),
         "instructions": instruction_set(device),
-        "engine": ENGINE,
+        "engine": engine,
         "precision": recipe.precision,
         "numpy": np.__version__,  # it draws weights, order and crops
         "torch": str(torch.__version__),  # its own class could not be read back from a checkpoint
@@ -99,58 +96,6 @@ def numerics(recipe: Recipe, device: torch.device, dataset: data.Dataset) -> dic
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     """Cosine from `lr` to 0, stepped per batch: step 0 trains with the full rate."""
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-class Learner:
-    """A network with its SGD momentum: what a training step moves and a checkpoint keeps."""
-
-    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device) -> None:
-        layout = torch.channels_last if recipe.memory_layout == "channels_last" else torch.contiguous_format
-        self.network = network.to(device).to(memory_format=layout)
-        self.recipe = recipe
-        self.device = device
-        if device.type == "cuda":  # the same bits again, and fp32 that means fp32
-            torch.backends.cudnn.deterministic = True
-            torch.backends.cudnn.allow_tf32 = False
-        self.optimizer = torch.optim.SGD(
-            network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
-
-    def precision(self) -> AbstractContextManager[None]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
-
-    def learn(self, x: Tensor, y: Tensor, path: Sequence[int], rate: float) -> tuple[Tensor, Tensor]:
-        """One SGD step on a batch. Returns (mean cross-entropy, number right), before the step, on the device."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.network.train()
-        with self.precision():
-            logits = self.network(x, path)
-        loss = F.cross_entropy(logits, y)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach(), (logits.detach().argmax(1) == y).sum()
-
-    @torch.inference_mode()
-    def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]], path: Sequence[int]) -> tuple[float, float]:
-        """(mean cross-entropy, fraction right) over all images of the batches, weighted by their sizes."""
-        self.network.eval()
-        loss = right = count = 0.0
-        with self.precision():
-            for x, y in batches:
-                logits = self.network(x, path)
-                loss += F.cross_entropy(logits, y, reduction="sum").item()
-                right += (logits.argmax(1) == y).sum().item()
-                count += len(y)
-        return loss / count, right / count
-
-    def state(self) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -204,6 +149,9 @@ class Checkpoint:
         self._written = time.monotonic()
 
 
+Outcome = tuple[dict[str, Any], float] | None  # ({test_accuracy, images, curves}, seconds), or None when stopped
+
+
 def train_alone(
     space: PoolingSpace,
     config: Config,
@@ -214,12 +162,36 @@ def train_alone(
     checkpoint: Path | None = None,
     progress: Callable[[float, dict[str, Any]], None] = lambda fraction, facts: None,
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[dict[str, Any], float] | None:
+    engine: str = "eager",
+) -> Outcome:
+    """Trains one configuration from scratch, from beginning to end: `training` with a callback."""
+    steps = training(space, config, seed, recipe, dataset, device, checkpoint, stop, engine)
+    while True:
+        try:
+            progress(*next(steps))
+        except StopIteration as end:
+            return end.value
+
+
+def training(
+    space: PoolingSpace,
+    config: Config,
+    seed: int,
+    recipe: Recipe,
+    dataset: data.Dataset,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    engine: str = "eager",
+) -> Generator[tuple[float, dict[str, Any]], None, Outcome]:
     """Trains one configuration from scratch and tests it after every epoch.
 
-    Returns ({test_accuracy, images, curves}, seconds), accuracies in per cent, or None when `stop` ended it
-    at a checkpoint. The result depends on (space, config, seed, recipe, data, device) alone, not on being
-    stopped, killed or resumed. Raises Failure if the loss is no longer finite.
+    A generator: it yields (fraction done, facts) after each step, so that several runs can take turns on a GPU, and
+    returns ({test_accuracy, images, curves}, seconds), accuracies in per cent, or None when `stop` ended it at a
+    checkpoint. The result depends on (space, config, seed, recipe, data, device, engine) alone, not on neighbours or
+    on being stopped, killed or resumed. Raises Failure if the loss is no longer finite.
+
+    engine: one that works on the device (`engine.working_engine`).
     """
     torch.set_num_threads(recipe.threads)
     dataset = dataset.reduced(recipe)
@@ -227,21 +199,22 @@ def train_alone(
     test_set = data.Batches.of(dataset.test, dataset, recipe, device)
     network = networks.ResNet(space, dataset.classes)
     networks.initialise(network, seed)
-    learner = Learner(network, recipe, device)
+    (learner,) = learners([network], recipe, device, engine)
 
     curves: dict[str, list[float]] = {name: [] for name in CURVES}
-    step, loss_sum, right_sum, seconds = 0, 0.0, 0.0, 0.0
-    stamp = {"recipe": recipe.hash, "config": str(config), "seed": seed} | numerics(recipe, device, dataset)
+    step, seconds = 0, 0.0
+    sums = torch.zeros(2, dtype=torch.float64, device=device)  # of losses and of right answers; read once an epoch
+    stamp = {"recipe": recipe.hash, "config": str(config), "seed": seed} | numerics(recipe, device, dataset, engine)
     keeper = Checkpoint(checkpoint, stamp)
     if saved := keeper.load():
         learner.restore(saved["learner"])
         curves, step, seconds = saved["curves"], saved["step"], saved["seconds"]
-        loss_sum, right_sum = saved["loss_sum"], saved["right_sum"]
+        sums += torch.tensor(saved["sums"], dtype=torch.float64, device=device)
     began = time.monotonic() - seconds
 
     def keep() -> None:
         state = {"learner": learner.state(), "curves": curves, "step": step, "seconds": time.monotonic() - began}
-        keeper.save(state | {"loss_sum": loss_sum, "right_sum": right_sum})
+        keeper.save(state | {"sums": sums.tolist()})
 
     steps = train_set.steps
     total = steps * recipe.epochs
@@ -250,13 +223,13 @@ def train_alone(
     while step < total:
         epoch, within = divmod(step, steps)
         if plan is None or within == 0:
-            plan = data.augmentation(len(train_set), seed, epoch)
+            plan = data.augmentation(len(train_set), seed, epoch).to(device)
         x, y = train_set.train(plan, within)
         loss, right = learner.learn(x, y, config.path, learning_rate(recipe, step, total))
-        loss_sum += float(loss)
-        right_sum += float(right)
+        sums += torch.stack((loss.double(), right.double()))
         step += 1
         if within + 1 == steps:
+            loss_sum, right_sum = sums.tolist()
             if not math.isfinite(loss_sum):
                 raise Failure(f"{config} seed {seed}: the loss is {loss_sum} in epoch {epoch + 1}; try a lower --lr")
             test_loss, test_fraction = learner.evaluate(test_set.plain(), config.path)
@@ -269,8 +242,8 @@ def train_alone(
             values = (loss_sum / steps, train_accuracy, test_loss, test_accuracy)
             for name, value in zip(CURVES, values, strict=True):
                 curves[name].append(value)
-            loss_sum = right_sum = 0.0
-        progress(step / total, {"epoch": epoch + 1, "images": step * batch})
+            sums.zero_()
+        yield step / total, {"epoch": epoch + 1, "images": step * batch}
         if stop():
             keep()
             return None
@@ -286,17 +259,19 @@ def work(space: PoolingSpace, config: Config, recipe: Recipe, train_images: int,
 
 
 def default_together(recipe: Recipe, device: torch.device) -> int:
-    """As many runs as there are cores for them; on a GPU one."""
+    """As many runs as there are cores for them; on a GPU 4, whose kernels fill each other's gaps."""
     if device.type != "cpu":
-        return 1
+        return 4
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // recipe.threads)
 
 
 def lacks_fast_bf16(recipe: Recipe, device: torch.device) -> bool:
     """Whether the recipe asks for bf16 on a processor that has to emulate it, which is many times slower than fp32."""
-    if recipe.precision != "bf16" or device.type != "cpu":
+    if recipe.precision != "bf16":
         return False
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) < (8, 0)
     try:
         return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
     except (AttributeError, RuntimeError):  # another kind of processor, or a torch that says it otherwise: not known

@@ -64,6 +64,7 @@ class Task:
     recipe      how supernets are trained (E epochs per model, rates, batch size, batch-norm option)
     seed        the only source of randomness: draw from `benchmark.streams.stream(purpose, task.seed, ...)`
     device      a torch device, as text
+    engine      how steps run on it: pass it on to `benchmark.engine.learners`
     load        makes the halves; use `task.data`, which calls it once, when first needed
     progress    progress(fraction, facts): call it now and then
     stop        stop() is true when the search should keep a checkpoint and raise `Stopped`
@@ -78,6 +79,7 @@ class Task:
     progress: Callable[[float, dict[str, Any]], None] = lambda fraction, facts: None
     stop: Callable[[], bool] = lambda: False
     checkpoint: Path | None = None
+    engine: str = "eager"
 
     @cached_property
     def data(self) -> Halves:

@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark import costs, data, networks
+from benchmark import costs, data
+from benchmark.engine import Learner
+from benchmark.engine import learners as make_learners
 from benchmark.errors import Failure
 from benchmark.ranking import Ranking
 from benchmark.streams import stream
-from benchmark.train import Checkpoint, Learner, learning_rate
+from benchmark.train import Checkpoint, learning_rate
 from nas_methods import Stopped, Task
 
 State = dict[str, np.ndarray]
@@ -113,7 +115,7 @@ def search(method: Sampler, task: Task) -> Ranking:
     recipe, space, train, validation = task.recipe, task.space, task.data.train, task.data.validation
     device = torch.device(task.device)
     torch.set_num_threads(recipe.threads)
-    learners = [Learner(task.data.network(m), recipe, device) for m in range(method.models)]
+    learners = make_learners([task.data.network(m) for m in range(method.models)], recipe, device, task.engine)
     state = method.start(task)
     epochs = recipe.epochs * method.models
     iterations = epochs * train.steps
@@ -156,10 +158,10 @@ def search(method: Sampler, task: Task) -> Ranking:
         step = step_at(iteration)
         within = iteration % train.steps
         if plan is None or within == 0:
-            plan = data.augmentation(len(train), task.seed, step.epoch)
+            plan = data.augmentation(len(train), task.seed, step.epoch).to(device)
         round_, at = divmod(iteration, validation.steps)
         if order is None or at == 0:
-            order = torch.from_numpy(stream("validation", task.seed, round_).permutation(len(validation)))
+            order = torch.from_numpy(stream("validation", task.seed, round_).permutation(len(validation))).to(device)
         index, model = method.pick(state, step)
         path = space[index].path
         loss, _ = learners[model].learn(*train.train(plan, within), path, learning_rate(recipe, iteration, iterations))
@@ -216,11 +218,9 @@ def evaluate_configuration(learner: Learner, task: Task, index: int, unused_epoc
     """
     path = task.space[index].path
     train, recipe = task.data.train, task.recipe
-    if recipe.bn == "calibrated":
-        plan = data.augmentation(len(train), task.seed, unused_epoch)
-        count = max(1, min(recipe.calibration_images // recipe.batch_size, train.steps))
-        with learner.precision():
-            networks.calibrate(learner.network, path, (train.train(plan, k)[0] for k in range(count)))
-    _, accuracy = learner.evaluate(task.data.validation.plain(), path)
-    networks.forget_statistics(learner.network)
-    return accuracy
+    if recipe.bn == "batch":
+        return learner.evaluate(task.data.validation.plain(), path)[1]
+    plan = data.augmentation(len(train), task.seed, unused_epoch).to(learner.device)
+    count = max(1, min(recipe.calibration_images // recipe.batch_size, train.steps))
+    with learner.calibrated(path, (train.train(plan, k)[0] for k in range(count))):
+        return learner.evaluate(task.data.validation.plain(), path)[1]

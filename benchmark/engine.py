@@ -1,0 +1,339 @@
+"""The step engines: how one training step and one test run on a device.
+
+    eager      operation by operation
+    graph      CUDA graphs: each step is recorded once per path and replayed, so that a small network is not kept
+               waiting by Python; the same kernels as eager, so the same bits
+    compiled   the same graphs of blocks that torch.compile has fused, one per (channels, resolution)
+
+All behind one call: `learn(x, y, path, rate)` and `evaluate(batches, path)`. The name of the engine is part of a
+result's provenance. Batches are made outside of the graphs: a gather per step costs Python about 0.1 ms, which the
+device does not wait for, since nothing is read back before the epoch ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark import networks
+from benchmark.cli import say
+from benchmark.errors import UsageError
+from benchmark.recipe import Recipe
+from benchmark.space import PoolingSpace
+
+ENGINES = ("compiled", "graph", "eager")  # each falls back on the next
+WARM_UP = 3  # steps before a recording: libraries set themselves up and blocks are compiled
+PROBE_STEPS = 4
+PROBE_MARGIN = 0.02  # relative: how far the losses of compiled bf16 steps may lie from eager ones
+
+News = TypeVar("News")
+Result = TypeVar("Result")
+Outputs = tuple[Tensor, Tensor]
+Body = Callable[[], Outputs]
+
+
+class Learner:
+    """A network with its SGD momentum: what a training step moves and a checkpoint keeps. Runs eagerly."""
+
+    engine = "eager"
+
+    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device) -> None:
+        layout = torch.channels_last if recipe.memory_layout == "channels_last" else torch.contiguous_format
+        self.network = network.to(device).to(memory_format=layout)
+        self.recipe = recipe
+        self.device = device
+        on_gpu = device.type == "cuda"
+        if on_gpu:  # the same bits again, on any stream, and fp32 that means fp32
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.allow_tf32 = False
+        self.optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            fused=on_gpu or None,
+        )
+        # On a GPU the rate is a number on the device: a graph could not be told another one.
+        self._rate = torch.zeros((), device=device) if on_gpu else None
+
+    def precision(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+
+    def learn(self, x: Tensor, y: Tensor, path: Sequence[int], rate: float) -> Outputs:
+        """One SGD step on a batch. Returns (mean cross-entropy, number right), before the step, on the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate if self._rate is None else self._rate.fill_(rate)
+        self.network.train()
+        return self._step(x, y, path)
+
+    def _step(self, x: Tensor, y: Tensor, path: Sequence[int]) -> Outputs:
+        with self.precision():
+            logits = self.network(x, path)
+        loss = F.cross_entropy(logits, y)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach(), (logits.detach().argmax(1) == y).sum()
+
+    @torch.inference_mode()
+    def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]], path: Sequence[int]) -> tuple[float, float]:
+        """(mean cross-entropy, fraction right) over all images of the batches, weighted by their sizes."""
+        self.network.eval()
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # read once: reading waits for the device
+        count = 0
+        for x, y in batches:
+            totals += torch.stack([value.double() for value in self._test(x, y, path)])
+            count += len(y)
+        loss, right = totals.tolist()
+        return loss / count, right / count
+
+    def _test(self, x: Tensor, y: Tensor, path: Sequence[int]) -> Outputs:
+        with self.precision():
+            logits = self.network(x, path)
+        return F.cross_entropy(logits, y, reduction="sum"), (logits.argmax(1) == y).sum()
+
+    @contextmanager
+    def calibrated(self, path: Sequence[int], batches: Iterable[Tensor]) -> Iterator[None]:
+        """A block in which a supernet's batch norms use, for one path, their mean statistics over the batches."""
+        with self.as_written():
+            try:
+                with self.precision():
+                    networks.calibrate(self.network, path, batches)
+                yield
+            finally:
+                networks.forget_statistics(self.network)
+
+    def as_written(self) -> AbstractContextManager[Any]:
+        """A block in which the network runs operation by operation, whatever the engine."""
+        return nullcontext()
+
+    def state(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+@dataclass
+class Recording:
+    """A recorded step: what to fill before a replay and what holds its results after."""
+
+    x: Tensor
+    y: Tensor
+    replay: Callable[[], None]
+    outputs: Outputs
+
+
+class GraphLearner(Learner):
+    """Records each step as a CUDA graph when it is first taken on a path, and replays it from then on.
+
+    pool  memory that several learners may share if their graphs never run at the same time; None: an own one
+
+    All that happens to a learner must happen on one stream: the one that is current when it first learns.
+    """
+
+    engine = "graph"
+
+    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device, pool: Any = None) -> None:
+        super().__init__(network, recipe, device)
+        self.pool = self._new_pool() if pool is None else pool
+        self._recordings: dict[tuple[Any, ...], Recording] = {}
+        self._written = False
+        if recipe.momentum:  # from zeros the first step is the same, and a graph cannot tell it from others
+            for p in network.parameters():
+                self.optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+
+    def _step(self, x: Tensor, y: Tensor, path: Sequence[int]) -> Outputs:
+        return self._replayed("step", super()._step, x, y, path)
+
+    def _test(self, x: Tensor, y: Tensor, path: Sequence[int]) -> Outputs:
+        if self._written:  # statistics that come and go have no fixed place that a graph could read
+            return super()._test(x, y, path)
+        return self._replayed("test", super()._test, x, y, path)
+
+    @contextmanager
+    def as_written(self) -> Iterator[None]:
+        self._written = True
+        try:
+            with torch.compiler.set_stance("force_eager"):
+                yield
+        finally:
+            self._written = False
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._recordings.clear()  # they write to the momentum of before, which loading replaces
+        super().restore(state)
+
+    def _replayed(self, name: str, body: Callable[..., Outputs], x: Tensor, y: Tensor, path: Sequence[int]) -> Outputs:
+        key = (name, tuple(path), tuple(x.shape))
+        if key not in self._recordings:
+            self._recordings[key] = self._recorded(body, x, y, path)
+        recording = self._recordings[key]
+        recording.x.copy_(x)
+        recording.y.copy_(y)
+        recording.replay()
+        loss, right = recording.outputs
+        return loss.clone(), right.clone()  # the next replay writes over the originals
+
+    @torch.inference_mode(False)  # tests call from inference mode; what is made there could not be written to later
+    def _recorded(self, body: Callable[..., Outputs], x: Tensor, y: Tensor, path: Sequence[int]) -> Recording:
+        x, y = x.clone(), y.clone()
+        training = self.network.training
+        with torch.set_grad_enabled(training):
+            # A recording runs nothing, but the warm-up does: what it moves is put back.
+            moved = [*self.network.parameters(), *self.network.buffers()]
+            moved += [value for state in self.optimizer.state.values() for value in state.values()]
+            kept = [tensor.detach().clone() for tensor in moved] if training else []
+            replay, outputs = self._record(lambda: body(x, y, path))
+            with torch.no_grad():
+                for tensor, value in zip(moved, kept, strict=False):
+                    tensor.copy_(value)
+        self.optimizer.zero_grad(set_to_none=True)  # gradients live in the pool, where the next graph writes
+        return Recording(x, y, replay, outputs)
+
+    def _new_pool(self) -> Any:
+        return torch.cuda.graph_pool_handle()
+
+    def _record(self, body: Body) -> tuple[Callable[[], None], Outputs]:
+        """(what replays the body, where its results will be). Runs the body a few times first."""
+        stream = torch.cuda.current_stream(self.device)
+        if stream == torch.cuda.default_stream(self.device):  # which cannot be recorded
+            stream = torch.cuda.Stream(self.device)
+        stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                body()
+        torch.cuda.current_stream(self.device).wait_stream(stream)
+        gc.collect()
+        gc.freeze()  # a recording begins with a collection: over what is new since the last one, not over all of torch
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool, stream=stream, capture_error_mode="thread_local"):
+            outputs = body()
+        return graph.replay, outputs
+
+
+class CompiledLearner(GraphLearner):
+    """Graphs of compiled blocks. A block is compiled once per process, (channels, resolution) and batch size."""
+
+    engine = "compiled"
+
+    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device, pool: Any = None) -> None:
+        super().__init__(network, recipe, device, pool)
+        networks.compile_blocks(self.network)
+
+
+def learners(made: Sequence[nn.Module], recipe: Recipe, device: torch.device, engine: str) -> list[Learner]:
+    """A learner for each network. They share memory for their graphs: one must be idle while another works.
+
+    engine: one of ENGINES that works here, as `working_engine` tells.
+    """
+    if engine == "eager":
+        return [Learner(network, recipe, device) for network in made]
+    kind = CompiledLearner if engine == "compiled" else GraphLearner
+    first = kind(made[0], recipe, device)
+    return [first, *(kind(network, recipe, device, first.pool) for network in made[1:])]
+
+
+def require_engine(engine: str, device: torch.device) -> None:
+    """Raises UsageError for an engine that is unknown or that the device has not."""
+    if engine != "auto" and engine not in ENGINES:
+        raise UsageError(f"unknown engine '{engine}': choose from auto, {', '.join(ENGINES)}")
+    if device.type != "cuda" and engine not in ("auto", "eager"):
+        raise UsageError(f"engine '{engine}' needs a GPU: use --engine eager on {device}")
+
+
+@lru_cache
+def working_engine(engine: str, space: PoolingSpace, recipe: Recipe, device: torch.device) -> str:
+    """The engine to use: `auto` means the fastest. One that fails its probe gives way to the next, with a line."""
+    require_engine(engine, device)
+    if device.type != "cuda":
+        return "eager"
+    candidates = ENGINES if engine == "auto" else ENGINES[ENGINES.index(engine) :]
+    for candidate in candidates[:-1]:
+        try:
+            probe(candidate, space, recipe, device)
+        except Exception as error:  # compilers and drivers raise anything
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            say(f"the {candidate} engine does not work here ({why}): falling back")
+        else:
+            return candidate
+    return candidates[-1]
+
+
+def probe(engine: str, space: PoolingSpace, recipe: Recipe, device: torch.device) -> None:
+    """Trains and tests a few steps under an engine and eagerly, from the same weights. Raises where they differ.
+
+    Graphs must give the same bits, compiled blocks the same losses within PROBE_MARGIN.
+    """
+    batch, path = recipe.batch_size, space.default.path
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, 3, space.sizes[0], space.sizes[0], generator=draw)
+    y = torch.randint(0, 10, (batch,), generator=draw).to(device)
+    x = x.to(device, torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
+    if recipe.memory_layout == "channels_last":
+        x = x.contiguous(memory_format=torch.channels_last)
+    losses = []
+    for name in (engine, "eager"):
+        network = networks.ResNet(space)
+        networks.initialise(network, 0)
+        (learner,) = learners([network], recipe, device, name)
+        with own_stream(device):
+            steps = [float(learner.learn(x, y, path, 0.01)[0]) for _ in range(PROBE_STEPS)]
+            losses.append(torch.tensor([*steps, learner.evaluate([(x, y)], path)[0]], dtype=torch.float64))
+    found, expected = losses
+    margin = PROBE_MARGIN if engine == "compiled" else 0.0
+    if not (found - expected).abs().le(margin * expected.abs()).all():
+        raise RuntimeError(f"its losses are {found.tolist()}, eager ones {expected.tolist()}")
+
+
+def own_stream(device: torch.device) -> AbstractContextManager[Any]:
+    """A block whose work on a GPU is queued on a new stream; nothing on a CPU."""
+    if device.type != "cuda":
+        return nullcontext()
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    return torch.cuda.stream(stream)
+
+
+def taking_turns(steps: Generator[News, None, Result], device: torch.device) -> Generator[News, None, Result]:
+    """The same steps, on a GPU all queued on one stream of their own: those of several runs overlap there."""
+    if device.type != "cuda":
+        return (yield from steps)
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    while True:
+        with torch.cuda.stream(stream):
+            try:
+                news = next(steps)
+            except StopIteration as end:
+                return end.value
+        yield news
+
+
+def room_for_another(device: torch.device, under_way: int) -> bool:
+    """Whether the GPU has twice the memory left that one of the runs under way takes, graphs included."""
+    if device.type != "cuda" or not under_way:
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return free > 2 * torch.cuda.memory_reserved(device) / under_way
+
+
+def still_computes(device: torch.device) -> bool:
+    """Whether the device is fit for use after an error: a fault inside a kernel ends every later call on a GPU."""
+    if device.type == "cuda":
+        try:
+            torch.cuda.synchronize(device)
+        except RuntimeError:
+            return False
+    return True

@@ -1,0 +1,299 @@
+"""The step engines: graphs replay what was recorded and nothing else, and blocks are compiled once per shape.
+
+No GPU is needed: a stand-in records by keeping the step's body and replays by running it on the recording's own
+inputs and outputs, which is all that a CUDA graph promises. What needs a GPU has the marker `gpu`.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from benchmark import cli, data, engine, networks, train
+from benchmark.engine import ENGINES, GraphLearner, Learner, working_engine
+from benchmark.errors import UsageError
+from benchmark.recipe import Recipe
+from benchmark.space import load_space
+from benchmark.train import train_alone
+from nas_methods.spos import Method
+from tests import planted
+
+SPACE = load_space()
+CPU = torch.device("cpu")
+LIGHT = SPACE[0]
+SHORT = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=20)
+
+
+class StandIn(GraphLearner):
+    """A GraphLearner whose graphs are Python: replaying runs the body again, into the same outputs."""
+
+    recorded: list[str]
+
+    def _new_pool(self):
+        return object()
+
+    def _record(self, body):
+        for _ in range(engine.WARM_UP):
+            outputs = tuple(torch.full_like(value, -1) for value in body())  # no results yet: nothing has run
+
+        def replay():
+            for place, value in zip(outputs, body(), strict=True):
+                place.copy_(value)
+
+        return replay, outputs
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Every learner made with engine `graph` is a stand-in; returns the list of those made."""
+    made = []
+
+    def learner(network, recipe, device, pool=None):
+        made.append(StandIn(network, recipe, device, pool))
+        return made[-1]
+
+    monkeypatch.setattr(engine, "GraphLearner", learner)
+    return made
+
+
+# --- graphs ---
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("stop_after", [None, 2, 5])
+def test_a_training_from_graphs_has_the_bits_of_an_eager_one(tiny_dataset, tmp_path, graphs, momentum, stop_after):
+    recipe = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=20, momentum=momentum)
+    eager, _ = train_alone(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU)
+    path = tmp_path / "run.pt"
+    if stop_after:  # the warm-up of a resumed run must not move what was restored
+        taken = iter(range(1, 100))
+        stop = lambda: next(taken) == stop_after  # noqa: E731
+        assert train_alone(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU, path, stop=stop, engine="graph") is None
+    found, _ = train_alone(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU, path, engine="graph")
+    assert found == eager
+    assert all(len(learner._recordings) >= 2 for learner in graphs[-1:])
+
+
+def test_each_step_is_recorded_once_per_path_and_shape(tiny_dataset, graphs):
+    recipe = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=40)  # tests in batches of 16, 16 and 8
+    train_alone(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU, engine="graph")
+    keys = [(name, shape[0]) for name, path, shape in graphs[0]._recordings]
+    assert sorted(keys) == [("step", 16), ("test", 8), ("test", 16)]
+
+
+def test_the_checkpoint_of_another_engine_is_not_resumed(tiny_dataset, tmp_path, graphs, capsys):
+    path = tmp_path / "run.pt"
+    assert train_alone(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU, path, stop=lambda: True) is None
+    found, _ = train_alone(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU, path, engine="graph")
+    assert "starts afresh" in capsys.readouterr().err
+    assert found == train_alone(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU)[0]
+
+
+def test_a_result_outlives_the_next_replay(tiny_dataset):
+    learner, batches = stand_in(tiny_dataset)
+    plan = data.augmentation(len(batches), 0, 0)
+    first, _ = learner.learn(*batches.train(plan, 0), LIGHT.path, 0.05)
+    before = float(first)
+    learner.learn(*batches.train(plan, 1), LIGHT.path, 0.05)
+    assert float(first) == before
+
+
+def stand_in(dataset, kind=StandIn, affine=True):
+    recipe = Recipe(batch_size=16, train_images=48)
+    network = networks.ResNet(SPACE, dataset.classes, affine=affine)
+    networks.initialise(network, 0)
+    return kind(network, recipe, CPU), data.Batches.of(dataset.train.first(48), dataset, recipe, CPU)
+
+
+def test_recording_moves_nothing(tiny_dataset):
+    learner, batches = stand_in(tiny_dataset)
+    plan = data.augmentation(len(batches), 0, 0)
+    learner.learn(*batches.train(plan, 0), LIGHT.path, 0.05)
+    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
+    momentum = [state["momentum_buffer"].clone() for state in learner.optimizer.state.values()]
+    learner.network.train()
+    x, y = batches.train(plan, 1)
+    learner._recorded(Learner._step.__get__(learner), x, y, SPACE[5].path)
+    assert all(torch.equal(value, before[name]) for name, value in learner.network.state_dict().items())
+    after = [state["momentum_buffer"] for state in learner.optimizer.state.values()]
+    assert all(torch.equal(a, b) for a, b in zip(momentum, after, strict=True))
+
+
+def test_a_search_from_graphs_has_the_bits_of_an_eager_one(graphs):
+    eager = Method().rank(planted.task(planted.small))
+    found = Method().rank(planted.task(planted.small, engine="graph"))
+    assert found.scores == eager.scores
+    assert found.history == eager.history
+    names = {name for learner in graphs for name, *_ in learner._recordings}
+    assert names == {"step", "test"}
+
+
+def test_a_calibrated_network_is_never_tested_from_a_graph(tiny_dataset):
+    # Its statistics are new tensors for each configuration: a graph would read those of the first one for ever.
+    losses = []
+    for kind in (Learner, StandIn):
+        learner, batches = stand_in(tiny_dataset, kind, affine=False)
+        plan = data.augmentation(len(batches), 0, 0)
+        found = [learner.evaluate(batches.plain(), LIGHT.path)]
+        for steps in ((0, 1), (2,)):
+            with learner.calibrated(LIGHT.path, (batches.train(plan, k)[0] for k in steps)):
+                found.append(learner.evaluate(batches.plain(), LIGHT.path))
+        found.append(learner.evaluate(batches.plain(), LIGHT.path))
+        losses.append(found)
+    assert losses[0] == losses[1]
+    batch, first, second, again = losses[0]
+    assert len({batch, first, second}) == 3
+    assert again == batch
+
+
+def test_learners_share_one_pool(tiny_dataset, graphs):
+    made = [networks.ResNet(SPACE), networks.ResNet(SPACE)]
+    first, second = engine.learners(made, SHORT, CPU, "graph")
+    assert first.pool is second.pool
+
+
+# --- compiled blocks ---
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch's own, inside of its compiler
+def test_blocks_are_compiled_once_per_shape_and_shared_by_networks(tiny_dataset):
+    compiled = []
+
+    def count(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    batches = data.Batches.of(tiny_dataset.train, tiny_dataset, SHORT, CPU)
+    x, y = next(batches.plain())
+    # Counted by hand. [1,1,8]: the stem, (16,16) at 16, five pairs at 8. [8,1,1]: four pairs at 32, (64,64) at 16.
+    # [4,3,3]: (16,32) and (32,32) at 16. [2,6,2]: (32,64) at 16.
+    expected = {"[1,1,8]": 7, "[8,1,1]": 12, "[4,3,3]": 14, "[2,6,2]": 15}
+    for config, so_far in expected.items():
+        for seed in (0, 1):
+            network = networks.ResNet(SPACE)
+            networks.initialise(network, seed)
+            networks.compile_blocks(network, count)
+            path = SPACE[SPACE.index(config)].path
+            plain = networks.ResNet(SPACE)
+            networks.initialise(plain, seed)
+            losses = [float(Learner(n, SHORT, CPU).learn(x, y, path, 0.1)[0]) for n in (network, plain)]
+            assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+        assert len(compiled) == so_far
+    torch._dynamo.reset()
+
+
+# --- which engine, and where ---
+
+
+def test_a_cpu_runs_eagerly_and_refuses_the_others():
+    assert working_engine("auto", SPACE, SHORT, CPU) == "eager"
+    assert working_engine("eager", SPACE, SHORT, CPU) == "eager"
+    for name in ("graph", "compiled"):
+        with pytest.raises(UsageError, match=f"engine '{name}' needs a GPU"):
+            working_engine(name, SPACE, SHORT, CPU)
+    with pytest.raises(UsageError, match="unknown engine 'fast'"):
+        engine.require_engine("fast", CPU)
+    assert {"auto", *ENGINES} == set(cli.ENGINES)
+
+
+@pytest.mark.parametrize(("broken", "expected"), [([], "compiled"), (["compiled"], "graph"), (ENGINES, "eager")])
+def test_an_engine_that_fails_its_probe_gives_way_with_a_line(monkeypatch, capsys, broken, expected):
+    def probe(name, *rest):
+        if name in broken:
+            raise RuntimeError(f"no {name}\nat all")
+
+    monkeypatch.setattr(engine, "probe", probe)
+    working_engine.cache_clear()
+    assert working_engine("auto", SPACE, SHORT, torch.device("cuda:0")) == expected
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(set(broken) - {"eager"})
+    assert all("does not work here" in line for line in lines)
+    working_engine.cache_clear()
+
+
+@pytest.mark.parametrize("fault", [None, "weights", "forgetful"])
+def test_the_probe_tells_an_engine_that_computes_something_else(monkeypatch, fault):
+    class Wrong(StandIn):
+        def _replayed(self, name, body, x, y, path):
+            if fault == "weights" and name == "step":  # a recording that does not see the batches after the first
+                x, y = self.seen = getattr(self, "seen", (x.clone(), y.clone()))
+                x = x + 0.01
+            if fault == "forgetful" and name == "test":
+                return torch.zeros(()), torch.zeros((), dtype=torch.long)
+            return super()._replayed(name, body, x, y, path)
+
+    monkeypatch.setattr(engine, "GraphLearner", Wrong)
+    small = Recipe(batch_size=8)
+    if fault is None:
+        engine.probe("graph", SPACE, small, CPU)
+    else:
+        with pytest.raises(RuntimeError, match="its losses are"):
+            engine.probe("graph", SPACE, small, CPU)
+
+
+def test_along_the_gpu_path_all_tensors_are_on_the_gpu(monkeypatch):
+    """Fake tensors: torch checks every operation's devices, shapes and types as on a GPU, and computes nothing."""
+    gpu, taken = torch.device("cuda:0"), {}
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)  # fake parameters cannot be swapped
+    monkeypatch.setattr(torch, "_fused_sgd_", lambda *lists, **rest: taken.update(rest, lists=lists))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
+    recipe = Recipe(batch_size=4)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with gpu:
+            network = networks.ResNet(SPACE)
+        learner = StandIn(network, recipe, gpu)
+        images = data.Images(torch.zeros(12, 32, 32, 3, dtype=torch.uint8), torch.zeros(12, dtype=torch.long))
+        dataset = data.Dataset("fake", images, images, 10, (0.5,) * 3, (0.5,) * 3, "").to(gpu)
+        batches = data.Batches.of(dataset.train, dataset, recipe, gpu)
+        plan = data.Augmentation(*(torch.zeros(12, dtype=torch.long) for _ in range(4))).to(gpu)
+        x, y = batches.train(plan, 1)
+        assert (x.device, y.device, x.dtype) == (gpu, gpu, torch.bfloat16)
+        assert x.is_contiguous(memory_format=torch.channels_last)
+        loss, right = Learner._test(learner, x, y, SPACE.default.path)
+        assert (loss.device, right.device) == (gpu, gpu)
+        for p in network.parameters():
+            p.grad = torch.zeros_like(p)
+        monkeypatch.setattr(learner, "_step", lambda *_: learner.optimizer.step())
+        learner.learn(x, y, SPACE.default.path, 0.1)
+        weights, gradients, momenta = taken["lists"][:3]
+        assert len(weights) == len(gradients) == len(momenta) == len(list(network.parameters()))
+        assert {t.device for t in (*weights, *gradients, *momenta)} == {gpu}
+        assert taken["is_first_step"] is False  # a graph could not tell it from the others
+        assert taken["lr"] is learner._rate
+
+
+# --- taking turns ---
+
+
+def test_steps_that_take_turns_on_a_cpu_are_the_steps_themselves():
+    def steps():
+        yield 1
+        yield 2
+        return 3
+
+    turns, seen = engine.taking_turns(steps(), CPU), []
+    while True:
+        try:
+            seen.append(next(turns))
+        except StopIteration as end:
+            assert (seen, end.value) == ([1, 2], 3)
+            break
+
+
+def test_runs_that_take_turns_in_one_process_have_the_bits_of_runs_alone(tiny_dataset):
+    wanted = [(SPACE[0], 0), (SPACE[1], 0), (SPACE[0], 1)]
+    alone = [train_alone(SPACE, config, seed, SHORT, tiny_dataset, CPU)[0] for config, seed in wanted]
+    waiting = [train.training(SPACE, config, seed, SHORT, tiny_dataset, CPU) for config, seed in wanted]
+    found: dict[int, object] = {}
+    while len(found) < len(waiting):
+        for position, steps in enumerate(waiting):
+            if position not in found:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    found[position] = end.value[0]
+    assert [found[position] for position in range(3)] == alone
