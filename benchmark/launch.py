@@ -144,7 +144,7 @@ def launch(
     in_main_thread = threading.current_thread() is threading.main_thread()
     context = multiprocessing.get_context("spawn")  # forking a process that has used threads can hang it
     outcome = Outcome()
-    lost: set[int] = set()  # items whose process died while it had others too: each gets one more chance
+    lost: set[int] = set()  # items whose process died while it had others too: each gets one more chance, alone
     waiting = list(range(len(items)))
     held: dict[int, float] = {}  # position -> when to ask again
     workers: list[_Worker] = []
@@ -183,7 +183,12 @@ def launch(
         return waiting.pop(0) if waiting else None
 
     def feed(worker: _Worker) -> None:
-        while not stopping and len(worker.positions) < slots and (position := next_position()) is not None:
+        while not stopping and len(worker.positions) < slots and not worker.positions & lost:
+            if (position := next_position()) is None:
+                return
+            if worker.positions and position in lost:
+                waiting.insert(0, position)
+                return
             try:
                 worker.pipe.send(position)
             except OSError:  # it died while idle: `listen` will hear so and replace it

@@ -275,13 +275,11 @@ def test_steps_that_take_turns_on_a_cpu_are_the_steps_themselves():
         yield 2
         return 3
 
-    turns, seen = engine.taking_turns(steps(), CPU), []
-    while True:
-        try:
-            seen.append(next(turns))
-        except StopIteration as end:
-            assert (seen, end.value) == ([1, 2], 3)
-            break
+    def kept():
+        answer = yield from engine.taking_turns(steps(), CPU)
+        yield "answer", answer
+
+    assert list(kept()) == [1, 2, ("answer", 3)]
 
 
 def test_runs_that_take_turns_in_one_process_have_the_bits_of_runs_alone(tiny_dataset):

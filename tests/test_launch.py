@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.launch import LEAN_ENVIRONMENT, launch
+from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
 
 PATIENCE = 60  # seconds after which something that must happen counts as not happening
 
@@ -71,6 +71,54 @@ def alone_or_not(item, report, stop):
 
 def environment_of_worker(item, report, stop):
     report((os.environ.get("LAUNCH_TEST"), os.environ.get("LAUNCH_TEST_PARENT"), sys.flags.hash_randomization))
+    return True
+
+
+def both_at_once(item, report, stop):
+    """Ends when another item is under way in the same process, which two items in a row never are."""
+    under_way.add(item)
+    for _ in range(1000):
+        if len(under_way) > 1:
+            report((item, os.getpid()))
+            yield  # once more, so that the other one sees this one too
+            return True
+        time.sleep(0.01)
+        yield
+    return False
+
+
+under_way: set[int] = set()  # in a worker
+
+
+class OneByOne:
+    """Items that would take turns, but for want of room."""
+
+    def room(self):
+        return not under_way
+
+    def __call__(self, item, report, stop):
+        under_way.add(item)
+        for _ in range(5):
+            report(len(under_way))
+            yield
+        under_way.discard(item)
+        return True
+
+
+def spoils(item, report, stop):
+    """Item 0 ends its process: as `item[1]` says, by a fault of the device or without a word."""
+    number, how = item
+    report(number)
+    for _ in range(20):
+        yield
+        time.sleep(0.01)
+    if number == 0 and how == "fault":
+        raise Spoiled("the device is broken")
+    if number == 0:
+        os._exit(9)
+    for _ in range(20):
+        yield
+        time.sleep(0.01)
     return True
 
 
@@ -300,3 +348,29 @@ def test_signals_are_handled_as_before_afterwards():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     launch(square, [1], processes=1)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+# --- several items in one process ---
+
+
+def test_items_of_a_process_with_slots_take_turns():
+    seen = []
+    outcome = launch(both_at_once, [0, 1], processes=1, slots=2, report=lambda _, news: seen.append(news))
+    assert sorted(outcome.done) == [0, 1]
+    assert sorted(item for item, _ in seen) == [0, 1]
+    assert len({process for _, process in seen}) == 1
+
+
+def test_a_process_takes_another_item_only_where_there_is_room():
+    seen = []
+    outcome = launch(OneByOne(), [0, 1, 2], processes=1, slots=3, report=lambda _, news: seen.append(news))
+    assert sorted(outcome.done) == [0, 1, 2]
+    assert set(seen) == {1}
+
+
+@pytest.mark.parametrize(("how", "why"), [("fault", "the device is broken"), ("silently", "code 9")])
+def test_the_neighbours_of_an_item_that_ends_its_process_are_done_all_the_same(how, why):
+    outcome = launch(spoils, [(number, how) for number in range(4)], processes=1, slots=2)
+    assert sorted(outcome.done) == [1, 2, 3]
+    assert list(outcome.failed) == [0]
+    assert why in outcome.failed[0]
