@@ -3,7 +3,7 @@ PYTHON ?= python3
 ENV := .venv
 RUN := $(ENV)/bin/python
 
-.PHONY: demo test check clean
+.PHONY: demo test check gpu-check clean
 
 demo: $(ENV)/ready
 	$(RUN) demo.py
@@ -16,6 +16,9 @@ check: $(ENV)/ready
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -m pytest
+
+gpu-check: $(ENV)/ready
+	$(RUN) -m speed.gpu_check
 
 $(ENV)/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": use make PYTHON=python3.12 ..." if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'

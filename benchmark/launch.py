@@ -108,7 +108,7 @@ def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
 def _one_line(error: Exception) -> str:
     """Why an item failed; for errors that are not meant for users, also where."""
     if isinstance(error, (UsageError, Failure, Spoiled)):
-        return str(error)
+        return " ".join(str(error).split())
     last = traceback.extract_tb(error.__traceback__)[-1]
     return " ".join(f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})".split())
 

@@ -1,0 +1,259 @@
+"""One command for a machine with a GPU: how fast each engine is there, and whether its results hold. Under 8 minutes.
+
+    make gpu-check                       # or, where everything is installed: python -m speed.gpu_check
+    python -m speed.gpu_check --quick    # two configurations and short windows
+
+Times the eager, graph and compiled engines with one run, and the faster ones with several runs taking turns, on some
+configurations; then a supernet's iterations; then runs the tests marked `gpu`. Prints images per second, their
+share of the device's measured rates, and the minutes that the whole table (108 runs of 100 epochs) and a mixture of
+four supernets at recipe `paper` would take; writes all of it to one JSON below `results/speed`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark import cli, costs, data, engine, networks, provenance, train
+from benchmark.errors import UsageError
+from benchmark.files import write_atomically
+from benchmark.recipe import Recipe, SearchRecipe
+from benchmark.space import Config, load_space
+from nas_methods import Halves, Stopped, Task
+from nas_methods.spos import Method as Spos
+from speed.floor import step_bytes, step_flops
+from speed.measure import SPREAD_OVER_MACS, line, whole_table
+from speed.sides import images
+
+SPACE = load_space()
+RECIPE = Recipe()
+TOGETHER = (2, 4, 6)  # runs that take turns, beside one alone
+MIXTURE = 4  # supernets
+SIDE = 8192  # of the square matrices
+COPIED = 2**31  # bytes
+
+
+def seconds_of(function: Any, repeats: int) -> float:
+    """Mean seconds of a call, by the device's own clock, after two calls that do not count."""
+    function()
+    function()
+    began, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    began.record()
+    for _ in range(repeats):
+        function()
+    ended.record()
+    torch.cuda.synchronize()
+    return began.elapsed_time(ended) / 1000 / repeats
+
+
+def rates(device: torch.device) -> dict[str, float]:
+    """bf16 FLOP/s of a large product of random matrices, and copied bytes/s (read + written)."""
+    a, b = (torch.randn(SIDE, SIDE, device=device, dtype=torch.bfloat16) for _ in range(2))
+    product = torch.empty_like(a)
+    flops = 2.0 * SIDE**3 / seconds_of(lambda: torch.mm(a, b, out=product), 10)
+    source = torch.randn(COPIED // 4, device=device)
+    target = torch.empty_like(source)
+    return {
+        "bf16_flops_per_second": flops,
+        "copy_bytes_per_second": 2.0 * COPIED / seconds_of(lambda: target.copy_(source), 10),
+    }
+
+
+def training_pace(
+    dataset: data.Dataset, config: Config, name: str, together: int, device: torch.device, seconds: float
+) -> dict[str, Any]:
+    """Images per second of the trainer itself, several runs taking turns, once every run has its graphs."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    began = time.perf_counter()
+    runs = [
+        engine.taking_turns(train.training(SPACE, config, seed, RECIPE, dataset, device, engine=name), device)
+        for seed in range(together)
+    ]
+    for run in runs:
+        for _ in range(3):
+            next(run)
+    torch.cuda.synchronize(device)
+    ready = time.perf_counter()
+    # An epoch ends with a test, so whole steps are counted only while all runs are in the first epoch.
+    most = len(dataset.train) // RECIPE.batch_size - 4
+    steps = 0
+    while steps < most and time.perf_counter() - ready < seconds:
+        for run in runs:
+            next(run)
+        steps += 1
+        if steps % 16 == 0:
+            torch.cuda.synchronize(device)  # Python may not run ahead of the clock
+    torch.cuda.synchronize(device)
+    elapsed = time.perf_counter() - ready
+    return {
+        "config": str(config),
+        "engine": name,
+        "together": together,
+        "images_per_second": steps * together * RECIPE.batch_size / elapsed,
+        "steps": steps,
+        "seconds_to_get_ready": ready - began,
+        "peak_memory_bytes": torch.cuda.max_memory_reserved(device),
+    }
+
+
+def search_pace(dataset: data.Dataset, name: str, device: torch.device, seconds: float) -> dict[str, Any]:
+    """Iterations per second of the supernets' loop, reward read back each time, once every path has its graphs."""
+    recipe = SearchRecipe(epochs=100)
+    split = data.split_in_half(len(dataset.train), 0)
+    halves = [
+        data.Batches.of(dataset.train.subset(i), dataset, recipe, device) for i in (split.train, split.validation)
+    ]
+
+    def network(model: int) -> torch.nn.Module:
+        made = networks.ResNet(SPACE, dataset.classes, affine=False)
+        networks.initialise(made, 0, model)
+        return made
+
+    warm_up = 8 * len(SPACE)  # by then nearly every configuration was drawn
+    count, window = 0, [0.0, 0.0]
+
+    def progress(fraction: float, facts: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == warm_up:
+            window[0] = time.perf_counter()
+
+    def stop() -> bool:
+        window[1] = time.perf_counter()
+        return count > warm_up and window[1] - window[0] > seconds
+
+    task = Task(SPACE, recipe, 0, str(device), lambda: Halves(*halves, network, {}), progress, stop, engine=name)
+    began = time.perf_counter()
+    try:
+        with engine.own_stream(device):
+            Spos().rank(task)
+    except Stopped:
+        pass
+    rate = (count - warm_up) / (window[1] - window[0])
+    iterations = recipe.epochs * MIXTURE * halves[0].steps
+    return {
+        "engine": name,
+        "iterations_per_second": rate,
+        "seconds_to_get_ready": window[0] - began,
+        "minutes_mixture_paper": iterations / rate / 60,
+    }
+
+
+def table_minutes(found: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Minutes for 108 runs of 100 epochs, by `engine x together`, from a line through the measured configurations."""
+    minutes = {}
+    for name, together in sorted({(f["engine"], f["together"]) for f in found}):
+        mine = [f for f in found if (f["engine"], f["together"]) == (name, together)]
+        macs = [costs.macs(SPACE, SPACE[SPACE.index(f["config"])]) for f in mine]
+        a, b = line(macs, [1 / f["images_per_second"] for f in mine])
+        mean = sum(a + b * costs.macs(SPACE, config) for config in SPACE) / len(SPACE)
+        minutes[f"{name} x {together}"] = whole_table(mean) / 60
+    return minutes
+
+
+def run_tests() -> dict[str, Any]:
+    began = time.monotonic()
+    words = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests", "-p", "no:cacheprovider"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    lines = done.stdout.strip().splitlines()
+    print("\n".join(lines[-30:]))
+    return {"exit_code": done.returncode, "summary": lines[-1] if lines else "", "seconds": time.monotonic() - began}
+
+
+def arguments() -> cli.Parser:
+    parser = cli.Parser(prog="python -m speed.gpu_check", description=__doc__)
+    parser.add_argument("--device", default="cuda", metavar="D", help="cuda (default) or cuda:N")
+    parser.add_argument("--out", default="results/speed", metavar="DIR", help="default ./results/speed")
+    parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
+    parser.add_argument("--quick", action="store_true", help="two configurations, short windows")
+    parser.add_argument("--no-tests", action="store_true", help="only the times")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    options = arguments().parse(words)
+    device = train.device_named(options.device)
+    if device.type != "cuda":
+        raise UsageError(f"device '{options.device}' is no GPU: give cuda or cuda:N")
+    root = options.data or str(data.default_root())
+    real = not data.read_cifar10(Path(root))[1]
+    dataset = images(root if real else None).to(device)
+    configs = SPACE.select(SPREAD_OVER_MACS[::4] if options.quick else SPREAD_OVER_MACS[::2])
+    seconds = 1.0 if options.quick else 2.0
+    began = datetime.now(UTC)
+    result: dict[str, Any] = {
+        "command": shlex.join(["python", "-m", "speed.gpu_check", *words]),
+        "device": train.device_label(device),
+        "torch": str(torch.__version__),
+        "code": provenance.code_version(),
+        "recipe": asdict(RECIPE),
+        "images": "cifar10" if real else "random",
+        "window_seconds": seconds,
+        "rates": rates(device),
+        "training": [],
+        "search": [],
+    }
+    machine = re.sub(r"\W+", "-", result["device"].lower()).strip("-")
+    out = Path(options.out) / f"{machine}-{began:%Y%m%dT%H%M%SZ}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep() -> None:  # after every number: whatever ends the run, what was measured is there
+        write_atomically(out, (json.dumps(result, indent=1) + "\n").encode())
+
+    usable = [name for name in reversed(engine.ENGINES) if name == engine.working_engine(name, SPACE, RECIPE, device)]
+    result["engines"] = usable
+    peak, bandwidth = result["rates"]["bf16_flops_per_second"], result["rates"]["copy_bytes_per_second"]
+    print(f"{result['device']}, torch {result['torch']}: {peak / 1e12:.0f} TFLOP/s, {bandwidth / 1e12:.2f} TB/s copied")
+    print(
+        f"{'config':<10}{'engine':<10}{'runs':>5}{'images/s':>12}{'of FLOP/s':>11}{'of copy':>9}{'ready s':>9}{'GB':>6}"
+    )
+    tasks = [(config, name, 1) for name in usable for config in configs]
+    tasks += [(config, name, k) for name in usable if name != "eager" for k in TOGETHER for config in configs]
+    for config, name, together in tasks:
+        try:
+            row = training_pace(dataset, config, name, together, device, seconds)
+        except RuntimeError as error:  # too little memory for so many: the others still count
+            cli.say(f"{config} {name} x {together}: {' '.join(str(error).split())[:150]}")
+            continue
+        pace = row["images_per_second"]
+        row["share_of_flops"] = step_flops(SPACE, config) * pace / peak
+        row["share_of_copy"] = step_bytes(SPACE, config) * pace / bandwidth
+        result["training"].append(row)
+        keep()
+        shares = f"{row['share_of_flops']:>10.1%} {row['share_of_copy']:>8.0%}"
+        ready, memory = row["seconds_to_get_ready"], row["peak_memory_bytes"] / 1e9
+        print(
+            f"{row['config']:<10}{name:<10}{together:>5}{pace:>12,.0f} {shares}{ready:>9.1f}{memory:>6.1f}", flush=True
+        )
+    result["table_minutes"] = table_minutes(result["training"])
+    for name, minutes in result["table_minutes"].items():
+        print(f"whole table, {name}: {minutes:.1f} min")
+    for name in usable:
+        row = search_pace(dataset, name, device, 2 * seconds)
+        result["search"].append(row)
+        keep()
+        text = f"{row['iterations_per_second']:.0f} iterations/s, ready after {row['seconds_to_get_ready']:.0f} s"
+        print(f"supernets, {name}: {text}; mixture M = {MIXTURE}: {row['minutes_mixture_paper']:.1f} min", flush=True)
+    if not options.no_tests:
+        result["tests"] = run_tests()
+    result["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    keep()
+    print(f"written: {out}")
+    return 0 if options.no_tests else int(result["tests"]["exit_code"] != 0)
+
+
+if __name__ == "__main__":
+    cli.command(main)

@@ -1,0 +1,191 @@
+"""What only a GPU can show: `make gpu-check` runs these. Elsewhere they are skipped."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmark import engine, networks, train
+from benchmark.recipe import Recipe
+from benchmark.space import load_space
+from benchmark.train import train_alone
+from nas_methods.mixture import Method as Mixture
+from nas_methods.spos import Method as Spos
+from tests import planted
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute"),  # torch's own, inside of its compiler
+    pytest.mark.filterwarnings("ignore:.*TensorFloat32.*:UserWarning"),  # advice: fp32 here means fp32
+]
+
+SPACE = load_space()
+GPU = torch.device("cuda:0")
+SHORT = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=20)
+CONFIGS = [SPACE[0], SPACE.default]
+ENGINES = ("eager", "graph", "compiled")
+
+
+def trained(dataset, name, config=SPACE.default, seed=0, recipe=SHORT, **more):
+    with engine.own_stream(GPU):
+        outcome = train_alone(SPACE, config, seed, recipe, dataset, GPU, engine=name, **more)
+    return outcome and outcome[0]
+
+
+@pytest.mark.parametrize("name", ENGINES[:2])
+def test_the_engines_pass_their_probe(name):
+    engine.probe(name, SPACE, Recipe(batch_size=64), GPU)
+
+
+def test_compiled_blocks_pass_their_probe():
+    engine.probe("compiled", SPACE, Recipe(batch_size=64), GPU)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_graphs_have_the_bits_of_eager_steps(tiny_dataset, config, precision):
+    recipe = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=20, precision=precision)
+    eager = trained(tiny_dataset, "eager", config, recipe=recipe)
+    assert trained(tiny_dataset, "eager", config, recipe=recipe) == eager
+    assert trained(tiny_dataset, "graph", config, recipe=recipe) == eager
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_runs_that_take_turns_have_the_bits_of_runs_alone(tiny_dataset, name):
+    wanted = [(SPACE[0], 0), (SPACE.default, 0), (SPACE[0], 1), (SPACE[35], 0)]
+    alone = [trained(tiny_dataset, name, config, seed) for config, seed in wanted]
+    runs = [
+        engine.taking_turns(train.training(SPACE, config, seed, SHORT, tiny_dataset, GPU, engine=name), GPU)
+        for config, seed in wanted
+    ]
+    found = {}
+    while len(found) < len(runs):
+        for position, steps in enumerate(runs):
+            if position not in found:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    found[position] = end.value[0]
+    assert [found[position] for position in range(len(runs))] == alone
+
+
+@pytest.mark.parametrize("name", ["graph", "compiled"])
+@pytest.mark.parametrize("every", [2, 4])
+def test_stopping_and_resuming_changes_no_bit(tiny_dataset, tmp_path, name, every):
+    undisturbed = trained(tiny_dataset, name)
+    path, outcome = tmp_path / "run.pt", None
+    for _ in range(9):
+        taken = iter(range(1, 100))
+        outcome = trained(tiny_dataset, name, checkpoint=path, stop=lambda: next(taken) == every)  # noqa: B023
+        if outcome:
+            break
+    assert outcome == undisturbed
+
+
+def test_another_process_with_an_empty_cache_compiles_the_same_bits(tiny_dataset, tmp_path, environment):
+    program = (
+        "import json, torch; from benchmark import data, engine; from benchmark.recipe import Recipe;"
+        "from benchmark.space import load_space; from benchmark.train import train_alone;"
+        "g = torch.device('cuda:0'); s = load_space();"
+        "r = Recipe(dataset='synthetic', epochs=2, batch_size=32, train_images=96, eval_images=64);"
+        "c = engine.own_stream(g); c.__enter__();"
+        "print(json.dumps(train_alone(s, s[0], 0, r, data.load('synthetic'), g, engine='compiled')[0]))"
+    )
+    found = []
+    for number in range(2):
+        own = environment | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / str(number))}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=own, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    assert found[0] == found[1]
+
+
+def relative(found, expected):
+    return float((found.double() - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize(("before", "after", "side"), [(16, 16, 32), (16, 32, 16), (64, 64, 8)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_block_against_float64(before, after, side, compiled):
+    """bf16, fresh random inputs, outputs and all gradients; NaN or an element never written would show."""
+    torch.manual_seed(before + after + side)
+    block = networks.BasicBlock(before, after, (side,), affine=True).to(GPU, memory_format=torch.channels_last)
+    exact = copy.deepcopy(block).double()
+    if compiled:
+        networks.compile_blocks(block)
+    x = torch.randn(64, before, side, side, device=GPU).contiguous(memory_format=torch.channels_last)
+    upstream = torch.randn(64, after, side, side, device=GPU)
+    results = []
+    for each, dtype in ((block, torch.bfloat16), (exact, torch.float64)):
+        # Both start from the numbers that bf16 can hold, so that what is compared is the arithmetic.
+        start = x.to(torch.bfloat16).to(dtype).requires_grad_()
+        with torch.autocast("cuda", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            out = each(start, 0)
+        out.backward(upstream.to(torch.bfloat16).to(out.dtype))
+        results.append([out, start.grad, *(p.grad for p in each.parameters() if p.dim() > 1)])
+    errors = [relative(found, expected) for found, expected in zip(*results, strict=True)]
+    assert errors[0] < 1e-2  # two convolutions with batch norms; 1.7e-3 each
+    assert all(error < 3e-2 for error in errors), errors
+
+
+@pytest.mark.parametrize("shape", [(64, 16, 32, 3), (64, 32, 16, 3), (64, 64, 8, 3), (64, 16, 16, 1)])
+def test_a_convolution_against_float64(shape):
+    batch, channels, side, kernel = shape
+    torch.manual_seed(sum(shape))
+    x = torch.randn(batch, channels, side, side, device=GPU, dtype=torch.bfloat16)
+    x = x.contiguous(memory_format=torch.channels_last)
+    w = torch.randn(channels, channels, kernel, kernel, device=GPU, dtype=torch.bfloat16) * 0.1
+    exact = F.conv2d(x.double(), w.double(), padding=kernel // 2)
+    assert relative(F.conv2d(x, w, padding=kernel // 2), exact) < 5e-3
+
+
+@pytest.mark.parametrize("name", ["graph", "compiled"])
+@pytest.mark.parametrize("method", [Spos(), Mixture(M=2)], ids=["spos", "mixture"])
+def test_a_search_from_graphs(method, name):
+    with engine.own_stream(GPU):
+        eager = method.rank(planted.task(planted.small, device=GPU))
+        found = method.rank(planted.task(planted.small, device=GPU, engine=name))
+    assert found.scores == eager.scores  # the planted network has no blocks to compile
+    assert found.history == eager.history
+
+
+def test_the_gpu_and_the_cpu_train_alike(tiny_dataset):
+    """Three steps in fp32 from the same weights: the same losses but for rounding."""
+    recipe = Recipe(epochs=1, batch_size=16, train_images=48, eval_images=20, precision="fp32", lr=0.01)
+    for config in CONFIGS:
+        cpu, _ = train_alone(SPACE, config, 0, recipe, tiny_dataset, torch.device("cpu"))
+        for name in ENGINES:
+            gpu = trained(tiny_dataset, name, config, recipe=recipe)
+            assert gpu["curves"]["train_loss"] == pytest.approx(cpu["curves"]["train_loss"], rel=2e-3)
+
+
+@pytest.mark.parametrize("together", ["1", "3"])
+def test_the_builder_fills_slots_and_survives_a_kill(tmp_path, environment, together):
+    words = [sys.executable, "-m", "benchmark.build_groundtruth", "--recipe", "smoke", "--dataset", "synthetic"]
+    words += ["--configs", "1-4", "--seeds", "0", "--device", "cuda", "--engine", "graph", "--together", together]
+    first, second = tmp_path / "a", tmp_path / "b"
+    done = subprocess.run([*words, "--out", str(first)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    killed = subprocess.Popen([*words, "--out", str(second)], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        killed.wait(timeout=12)
+    except subprocess.TimeoutExpired:
+        killed.kill()
+        killed.wait()
+    done = subprocess.run([*words, "--out", str(second)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    sums = [
+        {path.name: json.loads(path.read_text())["checksum"] for path in out.glob("ledgers/*/records/*.json")}
+        for out in (first, second)
+    ]
+    assert len(sums[0]) == 4
+    assert sums[0] == sums[1]
