@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from planted import SPACE, Small, coded_images, codes_of, random_images, recipe, small, stop_every, task, to_the_end
 from torch import nn
 
-from benchmark import data, networks, train
+from benchmark import data, engine, networks, train
 from benchmark.errors import Failure
 from benchmark.streams import stream
 from nas_methods import Stopped, mixture, spos, supernet
@@ -196,7 +196,7 @@ def test_learning_rates_of_all_models_step_together(monkeypatch):
             assert (group["momentum"], group["weight_decay"]) == (0.9, 1e-3)
             return result
 
-    monkeypatch.setattr(supernet, "Learner", Spy)
+    monkeypatch.setattr(engine, "Learner", Spy)
     search(mixture.Method(M=3), task())
     total = 2 * 3 * STEPS  # E x M epochs
     assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * t / total)) for t in range(total)], rel=1e-12)
