@@ -24,6 +24,8 @@ LIGHT = [
     "benchmark.ledger",
     "benchmark.table",
     "benchmark.scoring",
+    "benchmark.comparison",
+    "benchmark.compare",
     "benchmark.recipe",
     "benchmark.ranking",
     "benchmark.streams",
@@ -139,7 +141,7 @@ def test_light_modules_import_nothing_heavy_and_nothing_that_does(name):
 
 
 def test_commands_say_what_is_wrong_before_torch_is_loaded():
-    for name in ("benchmark.evaluate", "benchmark.build_groundtruth"):
+    for name in ("benchmark.evaluate", "benchmark.build_groundtruth", "benchmark.compare", "benchmark.verify"):
         assert roots(closure(name)) & HEAVY == set()
 
 
