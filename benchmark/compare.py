@@ -35,7 +35,8 @@ from benchmark.table import load_table
 
 def arguments() -> cli.Parser:
     parser = cli.Parser(prog="python -m benchmark.compare", description=__doc__)
-    parser.add_argument("tables", nargs=2, metavar=("A", "B"), help="a table's name or path")
+    parser.add_argument("a", metavar="A", help="a table's name or path")
+    parser.add_argument("b", metavar="B", help="another's")
     parser.add_argument("--margin", type=float, default=MARGIN, metavar="X", help=f"points; default {MARGIN}")
     parser.add_argument("--out", type=cli.folder, metavar="DIR", help="also write A-vs-B.md and A-vs-B.json there")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -44,8 +45,7 @@ def arguments() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse(argv)
-    a, b = map(load_table, options.tables)
-    result = compare(a, b, margin=options.margin)
+    result = compare(load_table(options.a), load_table(options.b), margin=options.margin)
     if options.json:
         cli.print_json(result.to_dict())
     else:
