@@ -137,24 +137,24 @@ def _agreement(result: Comparison) -> list[str]:
             (f"tau of counting MACs with {letter}", *_pair(side.macs)),
         ]
     how = "with the same seeds in both, since all are paired" if result.jointly else "each on its own"
-    lines = [
-        "## Do they rank alike?",
-        "",
-        *_grid(["", "value", "95 %"], rows),
-        f"Intervals redraw the tables {result.draws} times, {how}. The means hold noise already, so where tau is high "
-        "its interval lies low.",
-        "",
-    ]
+    lines = ["## Do they rank alike?", "", *_grid(["", "value", "95 %"], rows)]
+    if result.tau.interval or result.a.macs.interval or result.b.macs.interval:
+        lines += [
+            f"Intervals redraw the tables {result.draws} times, {how}. The means hold noise already, so where tau is "
+            "high its interval lies low.",
+            "",
+        ]
+    told = []
     for letter, side in _sides(result):
         if side.resolved is not None:
-            lines.append(
+            told.append(
                 f"- {letter} resolves {len(side.resolved)} of {math.comb(result.size, 2)} pairs (Welch's t-test, "
                 "Benjamini-Hochberg at 5 %)."
             )
     if result.resolved is not None:
         opposite = f"; the others, as A has them: {', '.join(result.contradictions)}" if result.contradictions else ""
-        lines.append(f"- Of the {result.resolved} that both resolve, they order {result.agree} alike{opposite}.")
-    lines.append("")
+        told.append(f"- Of the {result.resolved} that both resolve, they order {result.agree} alike{opposite}.")
+    lines += [*told, ""] if told else []
     for letter, side in _sides(result):
         if side.leaders:
             lines += _leaders(letter, side.leaders)
@@ -221,7 +221,7 @@ def _paired(result: Comparison, paired: Paired) -> list[str]:
     else:
         lines.append(
             f"- **Equal within {margin} points: not shown**; the interval reaches {_say(paired.least_margin)}. With "
-            f"this std, {paired.pairs_needed} pairs show it with a chance of 80 % if the truth is 0."
+            f"this std, about {paired.pairs_needed} pairs show it with a chance of 80 % if the truth is 0."
         )
     if paired.heterogeneity:
         lines.append(_heterogeneity(paired.heterogeneity))

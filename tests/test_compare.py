@@ -21,6 +21,13 @@ from benchmark.table import GroundTruth, Row, load_table
 ROOT = Path(__file__).parent.parent
 SPACE = load_space()
 PUBLISHED = load_table("published")
+WITHOUT_TORCH = """
+import sys
+from benchmark.{} import main
+code = main(sys.argv[1:])
+assert "torch" not in sys.modules, "torch was imported"
+sys.exit(code)
+"""
 
 
 def table_of(values, name="a", curves=None, space=SPACE, dataset="cifar10", **more):
@@ -415,14 +422,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(a, b, options, expected)
 def test_the_command_prints_what_it_keeps_and_keeps_the_same_bytes(tmp_path, run_python):
     a, b = planted(lambda number: 0.2)
     paths = [table_of(values, name).write(tmp_path / name) for name, values in (("a", a), ("b", b))]
-    code = """
-import sys
-from benchmark.compare import main
-code = main(sys.argv[1:])
-assert "torch" not in sys.modules, "torch was imported"
-sys.exit(code)
-"""
-    printed = run_python("-c", code, *paths, "--out", tmp_path / "one")
+    printed = run_python("-c", WITHOUT_TORCH.format("compare"), *paths, "--out", tmp_path / "one")
     assert printed.returncode == 0, printed.stderr
     page_path, json_path = (tmp_path / "one" / f"a-vs-b{end}" for end in (".md", ".json"))
     assert printed.stdout == page_path.read_text()
@@ -508,7 +508,7 @@ def test_a_study_is_built_from_ledgers_alone_and_an_altered_one_is_found(tmp_pat
                 ledger.write(Run(seed, config), results, made, {"seconds": 1.0, "finished": "2026-01-01"})
     for more in ([], ["--precision", "fp32"]):
         flags = ["--epochs", "3", *more, "--configs", "1-3", "--seeds", "0", "1", "--out", out]
-        done = run_python("-m", "benchmark.build_groundtruth", *flags, "--data", tmp_path / "no-data")
+        done = run_python("-c", WITHOUT_TORCH.format("build_groundtruth"), *flags, "--data", tmp_path / "no-data")
         assert done.returncode == 0, done.stderr
         assert "6 of 6 runs are there" in done.stderr
     assert main([*(str(out / "tables" / f"{name}.csv") for name in names), "--out", str(out / "numerics")]) == 0

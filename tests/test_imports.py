@@ -152,8 +152,8 @@ def test_a_method_cannot_see_the_answers(name):
 
 
 def test_nothing_imports_what_comes_after_it_in_the_street():
-    """space -> networks, data -> train -> ledger -> table -> scoring."""
-    later = ["benchmark.ledger", "benchmark.table", "benchmark.scoring"]
+    """space -> networks, data -> train -> ledger -> table -> scoring -> comparison."""
+    later = ["benchmark.ledger", "benchmark.table", "benchmark.scoring", "benchmark.comparison"]
     for name in ("space", "costs", "recipe", "ranking", "networks", "data", "train", "launch"):
         assert closure(f"benchmark.{name}") & {*later, "benchmark.evaluate"} == set(), name
     for place, name in enumerate(later):
