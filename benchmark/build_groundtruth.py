@@ -14,7 +14,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -28,7 +28,7 @@ from benchmark.errors import Failure
 from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
 from benchmark.ledger import CorruptRecord, Ledger, Run
 from benchmark.recipe import Recipe
-from benchmark.space import SPACES, load_space, require_trainable
+from benchmark.space import SPACES, PoolingSpace, load_space, require_trainable
 
 REPORT_SECONDS = 0.1  # between two reports of one run: a GPU takes hundreds of steps a second
 
@@ -146,6 +146,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     ledger = Ledger.under(options.out, space, recipe)
     if options.status:
         return _print_status(ledger, configs, seeds, options.json)
+    runs = sorted(Run(seed, config) for seed in seeds for config in configs)
+    if len(ledger.status(configs, seeds)["done"]) == len(runs):  # a table anew, which takes neither torch nor data
+        cli.say(f"{ledger.name}: {len(runs)} of {len(runs)} runs are there, data set {recipe.dataset}")
+        ledger.prepare()
+        _missing(ledger, runs)  # sweeps up, and sets aside corrupt records of other runs
+        return _finish(ledger, configs, seeds, {}, False, options, words)
 
     from benchmark import data, engine, train  # imports torch, so --status and errors in flags come before it
 
@@ -153,9 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     engine.require_engine(options.engine, device)
     dataset = data.load(recipe.dataset, options.data).reduced(recipe)  # faults are named before any training
     together = options.together or train.default_together(recipe, device)
-    slots = 1 if device.type == "cpu" else together  # on a GPU, runs are streams of one process
     ledger.prepare()
-    runs = sorted(Run(seed, config) for seed in seeds for config in configs)
     missing = _missing(ledger, runs)
     works = {run: train.work(space, run.config, recipe, len(dataset.train), len(dataset.test)) for run in runs}
     cli.say(f"{ledger.name}: {len(runs) - len(missing)} of {len(runs)} runs are there, data set {dataset.name}")
@@ -165,8 +169,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if train.lacks_fast_bf16(recipe, device):
             cli.say("this processor has no fast bf16: --precision fp32 will be many times faster (a recipe of its own)")
         if device.type == "cpu":
-            _say_how_long(space, recipe, device, together, sum(works[run] for run in missing), options.recipe)
-        failed, interrupted = _train(ledger, missing, works, together, slots, options)
+            say_how_long(space, recipe, device, together, sum(works[run] for run in missing))
+            if options.recipe != "smoke":
+                cli.say("to see it work in minutes: python -m benchmark.build_groundtruth --recipe smoke")
+        failed, interrupted = train_runs(ledger, missing, works, together, options)
     return _finish(ledger, configs, seeds, failed, interrupted, options, words)
 
 
@@ -184,23 +190,28 @@ def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
     return [run for run in runs if run not in done]
 
 
-def _say_how_long(space: Any, recipe: Recipe, device: Any, together: int, work: float, preset: str) -> None:
+def say_how_long(space: PoolingSpace, recipe: Recipe, device: Any, together: int, work: float) -> None:
+    """One line, measured, for so many MACs of work on a CPU."""
     from benchmark import train
 
     seconds = work / train.measure_speed(space, recipe, device) / min(together, train.default_together(recipe, device))
     cli.say(
         f"on the CPU: about {cli.readable(seconds)} on this machine ({train.device_label(device)}, {together} at once, measured)"
     )
-    if preset != "smoke":
-        cli.say("to see it work in minutes: python -m benchmark.build_groundtruth --recipe smoke")
 
 
-def _train(
-    ledger: Ledger, missing: list[Run], works: dict[Run, float], together: int, slots: int, options: Any
+def train_runs(
+    ledger: Ledger, missing: Sequence[Run], works: Mapping[Run, float], together: int, options: Any
 ) -> tuple[dict[Run, str], bool]:
-    """Trains the missing runs; returns those that failed, with why, and whether Ctrl-C ended it."""
+    """Trains the missing runs; returns those that failed, with why, and whether Ctrl-C ended it.
+
+    works: MACs of each run. options: `data`, `device`, `engine` and `stop_after` as the command's flags give them.
+    """
+    from benchmark import train
     from benchmark.progress import ProgressLine
 
+    on_cpu = train.device_named(options.device).type == "cpu"
+    slots = 1 if on_cpu else together  # on a GPU, runs are streams of one process
     code = provenance.code_version()
     function = TrainRun(ledger, options.data, options.device, options.engine, together, slots, code)
     names = [f"{run.config} seed {run.seed}" for run in missing]

@@ -21,7 +21,7 @@ from typing import Any
 from benchmark import files
 from benchmark.errors import UsageError
 from benchmark.recipe import CURVES, Recipe
-from benchmark.space import Config, PoolingSpace
+from benchmark.space import Config, PoolingSpace, load_space
 
 SCHEMA = 1
 
@@ -56,6 +56,18 @@ class Ledger:
     def under(cls, out: Path | str, space: PoolingSpace, recipe: Recipe) -> Ledger:
         """The ledger's place below an output folder: `OUT/ledgers/NAME`."""
         return cls(Path(out) / "ledgers" / table_name(space, recipe), space, recipe)
+
+    @classmethod
+    def at(cls, folder: Path | str) -> Ledger:
+        """The ledger that lies in a folder. Raises UsageError unless its recipe.json states one that can be made here."""
+        path = Path(folder) / "recipe.json"
+        try:
+            said = json.loads(path.read_bytes())
+            return cls(Path(folder), load_space(said["space"]), Recipe.stated(said["recipe"], said["recipe_hash"]))
+        except OSError as error:
+            raise UsageError(f"{folder} is no ledger: {path.name} cannot be read ({error.strerror or error})") from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"{path}: states no recipe of a ledger ({error})") from None
 
     @property
     def name(self) -> str:

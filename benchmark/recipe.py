@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, Self, get_args, get_type_hints
 
@@ -71,6 +72,17 @@ class Recipe:
         if unknown := sorted(set(overrides) - known):
             raise UsageError(f"a recipe has no field '{unknown[0]}': its fields are {', '.join(sorted(known))}")
         return cls(**(cls.PRESETS[name] | overrides))
+
+    @classmethod
+    def stated(cls, fields: Mapping[str, Any], digest: str) -> Self:
+        """The recipe that a ledger or a table states. Raises UsageError if this version has no such recipe."""
+        try:
+            recipe = cls(**fields)
+        except TypeError as error:
+            raise UsageError(f"this version has no recipe of the fields that are stated ({error})") from None
+        if recipe.hash != digest:
+            raise UsageError(f"the recipe that is stated has the hash {recipe.hash} here, not {digest}: it was altered")
+        return recipe
 
     @property
     def hash(self) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from benchmark.costs import macs
 from benchmark.errors import UsageError
 from benchmark.ranking import Ranking
 from benchmark.space import Config, PoolingSpace
-from benchmark.table import GroundTruth
+from benchmark.table import GroundTruth, Row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +49,38 @@ class Ceiling:
 
     perfect: Simulated
     independent: Simulated
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """The means of some rows of a table and how far they may be off.
+
+    means    (C,) accuracies, in per cent
+    stds     (C,) over seeds, in points
+    n        (C,) seeds behind each mean
+    freedom  (C,) degrees of freedom of each std
+    """
+
+    means: Array
+    stds: Array
+    n: Array
+    freedom: Array
+
+    @property
+    def variances(self) -> Array:
+        """(C,) of the means."""
+        return self.stds**2 / self.n
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """One std for all configurations of a table: sqrt(sum (n - 1) std^2 / sum (n - 1)), in points.
+
+    freedom  sum (n - 1), over the configurations with two seeds or more
+    """
+
+    std: float
+    freedom: int
 
 
 @dataclass(frozen=True)
@@ -259,9 +291,10 @@ def score(
     generator = np.random.default_rng(0)
     ceiling, tables, significant = None, None, None
     if not single:
-        ceiling = _ceiling(table, means, draws, generator)
+        known = estimates(table.rows)
+        ceiling = ceiling_of(known, draws, generator)
         tables = _redraw(table, means, draws, generator)
-        significant = _significant_pairs(table, means)
+        significant = significant_pairs(known)
     context = _Context(space, means, baseline, tables, significant)
     return Score(
         table=table.name,
@@ -376,7 +409,7 @@ def _agreement(rankings: list[Ranking], context: _Context, generator: np.random.
         redrawn = np.stack([kendall(context.tables, s) for s in scores], axis=1)  # (draws, seeds)
         which = generator.integers(len(scores), size=redrawn.shape) if len(scores) > 1 else np.zeros_like(redrawn, int)
         drawn = np.take_along_axis(redrawn, which, axis=1).mean(axis=1)
-        interval = _percentiles(drawn)
+        interval = percentiles(drawn)
     picks = tuple(_pick(ranking, context) for ranking in rankings)
     tops = [[_top(k, s, context.means) for k in TOP] for s in scores]
     return Agreement(
@@ -420,21 +453,41 @@ def kendall(tables: Array, scores: Array) -> Array:
     return np.concatenate(found)
 
 
-def _redraw_normal(table: GroundTruth, means: Array, draws: int, generator: np.random.Generator) -> Array:
+def estimates(rows: Sequence[Row], pooled: Pooled | None = None) -> Estimates:
+    """What rows say; where one has a single seed, so no std of its own, `pooled` stands in."""
     import numpy as np
 
-    errors = np.array([(row.std or 0.0) / math.sqrt(row.n) for row in table.rows])
-    return means + errors * generator.standard_normal((draws, len(means)))
+    lone = pooled or Pooled(0.0, 0)
+    n = np.array([row.n for row in rows])
+    stds = np.array([lone.std if row.std is None else row.std for row in rows])
+    return Estimates(np.array([row.mean for row in rows]), stds, n, np.where(n > 1, n - 1, lone.freedom))
 
 
-def _redraw(table: GroundTruth, means: Array, draws: int, generator: np.random.Generator) -> Array:
-    """(draws, C) tables that other seeds might have given."""
+def pool(rows: Iterable[Row]) -> Pooled | None:
+    """The pooled std over seeds; None where no row has two."""
+    several = [(row.n - 1, row.std) for row in rows if row.std is not None]
+    if not several:
+        return None
+    freedom = sum(weight for weight, _ in several)
+    return Pooled(math.sqrt(math.fsum(weight * std**2 for weight, std in several) / freedom), freedom)
+
+
+def redraw_normal(known: Estimates, draws: int, generator: np.random.Generator) -> Array:
+    """(draws, C) tables drawn as normal(mean, std / sqrt(n))."""
     import numpy as np
 
-    if not all(row.values for row in table.rows):
-        return _redraw_normal(table, means, draws, generator)
+    return known.means + known.stds / np.sqrt(known.n) * generator.standard_normal((draws, len(known.means)))
+
+
+def redraw(rows: Sequence[Row], known: Estimates, draws: int, generator: np.random.Generator) -> Array:
+    """(draws, C) tables that other seeds might have given: from the seeds of each configuration where all have
+    several, else as normal(mean, std / sqrt(n))."""
+    import numpy as np
+
+    if not all(len(row.values) > 1 for row in rows):
+        return redraw_normal(known, draws, generator)
     columns = []
-    for row, mean in zip(table.rows, means, strict=True):
+    for row, mean in zip(rows, known.means, strict=True):
         resampled = np.array(list(row.values.values()))[generator.integers(row.n, size=(draws, row.n))].mean(axis=1)
         # n values drawn with replacement vary by (n - 1)/n too little: 18 % too narrow an interval at n = 3.
         columns.append(mean + (resampled - mean) * math.sqrt(row.n / (row.n - 1)))
@@ -442,15 +495,20 @@ def _redraw(table: GroundTruth, means: Array, draws: int, generator: np.random.G
     return np.round(np.stack(columns, axis=1), 9)
 
 
-def _ceiling(table: GroundTruth, means: Array, draws: int, generator: np.random.Generator) -> Ceiling | None:
+def _redraw(table: GroundTruth, means: Array, draws: int, generator: np.random.Generator) -> Array:
+    return redraw(table.rows, replace(estimates(table.rows), means=means), draws, generator)
+
+
+def ceiling_of(known: Estimates, draws: int, generator: np.random.Generator) -> Ceiling | None:
     """None where no noise is left in which tables could be told apart."""
-    one = _redraw_normal(table, means, draws, generator)
-    other = _redraw_normal(table, means, draws, generator)
-    perfect, independent = _simulated(kendall(one, means)), _simulated(kendall(one, other))
+    one = redraw_normal(known, draws, generator)
+    other = redraw_normal(known, draws, generator)
+    perfect, independent = simulated(kendall(one, known.means)), simulated(kendall(one, other))
     return Ceiling(perfect, independent) if perfect and independent else None
 
 
-def _percentiles(values: Array) -> tuple[float, float] | None:
+def percentiles(values: Array) -> tuple[float, float] | None:
+    """The 95 % percentile interval; values that are not finite are left out, None without any other."""
     import numpy as np
 
     known = values[np.isfinite(values)]
@@ -460,27 +518,32 @@ def _percentiles(values: Array) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _simulated(values: Array) -> Simulated | None:
+def simulated(values: Array) -> Simulated | None:
+    """Mean and interval; None without a finite value."""
     import numpy as np
 
-    interval = _percentiles(values)
+    interval = percentiles(values)
     return Simulated(float(np.nanmean(values)), *interval) if interval else None
 
 
-def _significant_pairs(table: GroundTruth, means: Array) -> Array:
+def welch_freedom(one: Array, freedom_one: Array, other: Array, freedom_other: Array) -> Array:
+    """Degrees of freedom of the difference of two means, from the variances of the means (Welch, 1947)."""
+    return (one + other) ** 2 / (one**2 / freedom_one + other**2 / freedom_other)
+
+
+def significant_pairs(known: Estimates) -> Array:
     """(pairs,) whether two configurations differ, as the docstring of `score` says."""
     import numpy as np
     from scipy.stats import false_discovery_control, t
 
-    n = np.array([row.n for row in table.rows])
-    variance = np.array([row.std or 0.0 for row in table.rows]) ** 2 / n
-    i, j = np.triu_indices(len(means), k=1)
+    variance = known.variances
+    i, j = np.triu_indices(len(known.means), k=1)
     total = variance[i] + variance[j]
-    difference = np.abs(means[i] - means[j])
+    difference = np.abs(known.means[i] - known.means[j])
     p = np.where(difference > 0, 0.0, 1.0)  # where neither varies, any difference is one
     noisy = total > 0
     i, j, total = i[noisy], j[noisy], total[noisy]
-    freedom = total**2 / (variance[i] ** 2 / (n[i] - 1) + variance[j] ** 2 / (n[j] - 1))
+    freedom = welch_freedom(variance[i], known.freedom[i], variance[j], known.freedom[j])
     p[noisy] = 2 * t.sf(difference[noisy] / np.sqrt(total), freedom)
     return false_discovery_control(np.clip(p, 0, 1)) <= LEVEL
 

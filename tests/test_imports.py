@@ -24,6 +24,8 @@ LIGHT = [
     "benchmark.ledger",
     "benchmark.table",
     "benchmark.scoring",
+    "benchmark.comparison",
+    "benchmark.compare",
     "benchmark.recipe",
     "benchmark.ranking",
     "benchmark.streams",
@@ -139,7 +141,7 @@ def test_light_modules_import_nothing_heavy_and_nothing_that_does(name):
 
 
 def test_commands_say_what_is_wrong_before_torch_is_loaded():
-    for name in ("benchmark.evaluate", "benchmark.build_groundtruth"):
+    for name in ("benchmark.evaluate", "benchmark.build_groundtruth", "benchmark.compare", "benchmark.verify"):
         assert roots(closure(name)) & HEAVY == set()
 
 
@@ -150,8 +152,8 @@ def test_a_method_cannot_see_the_answers(name):
 
 
 def test_nothing_imports_what_comes_after_it_in_the_street():
-    """space -> networks, data -> train -> ledger -> table -> scoring."""
-    later = ["benchmark.ledger", "benchmark.table", "benchmark.scoring"]
+    """space -> networks, data -> train -> ledger -> table -> scoring -> comparison."""
+    later = ["benchmark.ledger", "benchmark.table", "benchmark.scoring", "benchmark.comparison"]
     for name in ("space", "costs", "recipe", "ranking", "networks", "data", "train", "launch"):
         assert closure(f"benchmark.{name}") & {*later, "benchmark.evaluate"} == set(), name
     for place, name in enumerate(later):

@@ -1,0 +1,325 @@
+"""Compares two tables of ground truth: do they rank alike, and are they equal within a margin?
+
+    python -m benchmark.compare published results/tables/NAME.csv
+    python -m benchmark.compare A B --margin 0.3 --out results/numerics      # keeps A-vs-B.md and A-vs-B.json
+
+Differences are B - A, in percentage points. Tables may be partial: what both hold is compared.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmark import cli
+from benchmark.comparison import (
+    MADE_ON,
+    MARGIN,
+    Cell,
+    Comparison,
+    Estimate,
+    Heterogeneity,
+    Interval,
+    Leaders,
+    Paired,
+    Side,
+    compare,
+    tidy,
+)
+from benchmark.files import write_atomically
+from benchmark.scoring import LEVEL, Simulated
+from benchmark.table import load_table
+
+
+def arguments() -> cli.Parser:
+    parser = cli.Parser(prog="python -m benchmark.compare", description=__doc__)
+    parser.add_argument("a", metavar="A", help="a table's name or path")
+    parser.add_argument("b", metavar="B", help="another's")
+    parser.add_argument("--margin", type=float, default=MARGIN, metavar="X", help=f"points; default {MARGIN}")
+    parser.add_argument("--out", type=cli.folder, metavar="DIR", help="also write A-vs-B.md and A-vs-B.json there")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = arguments().parse(argv)
+    result = compare(load_table(options.a), load_table(options.b), margin=options.margin)
+    if options.json:
+        cli.print_json(result.to_dict())
+    else:
+        print(page(result), end="")
+    if options.out:
+        cli.say("kept: {} and {}".format(*write(result, options.out)))
+    return 0
+
+
+def write(result: Comparison, folder: Path | str) -> tuple[Path, Path]:
+    """Writes A-vs-B.md and A-vs-B.json into a folder, which is made if needed; the same bytes for the same tables."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {".md": page(result), ".json": json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n"}
+    for end, text in texts.items():
+        write_atomically(folder / f"{result.name}{end}", text.encode())
+    return folder / f"{result.name}.md", folder / f"{result.name}.json"
+
+
+def page(result: Comparison) -> str:
+    """A comparison for people, in Markdown."""
+    parts = [
+        _what(result),
+        _agreement(result) if result.size > 1 else [],
+        _noise(result) if result.a.pooled or result.b.pooled else [],
+        _paired(result, result.paired) if result.paired else [],
+        _settling(result) if result.a.settling or result.b.settling else [],
+        _configurations(result),
+    ]
+    return "\n".join(line for part in parts for line in part)
+
+
+def _sides(result: Comparison) -> tuple[tuple[str, Side], tuple[str, Side]]:
+    return ("A", result.a), ("B", result.b)
+
+
+def _what(result: Comparison) -> list[str]:
+    a, b = result.a, result.b
+    lines = [
+        f"# A: {a.name}, B: {b.name}",
+        "",
+        f"`{result.command}`",
+        "",
+        f"{result.size} of {result.of} configurations of {result.space} are in both tables; all below is about them. "
+        f"Test accuracy on {result.dataset} after the last epoch, in per cent; differences are B - A in points; "
+        "intervals are 95 %.",
+        "",
+    ]
+    facts: list[tuple[str, ...]] = [("recipe", a.recipe or "not stated", b.recipe or "not stated")]
+    facts += [(f"its {field}", str(one), str(other)) for field, (one, other) in result.differ.items()]
+    facts += [
+        ("configurations", f"{a.holds} of {result.of}", f"{b.holds} of {result.of}"),
+        ("seeds per configuration", _span(a.n), _span(b.n)),
+        ("trainings", str(sum(line.a.n for line in result.lines)), str(sum(line.b.n for line in result.lines))),
+    ]
+    for key in MADE_ON:
+        if a.made_on[key] or b.made_on[key]:
+            facts.append((key, *("; ".join(side.made_on[key]) or "not stated" for side in (a, b))))
+    lines += _grid(["", "A", "B"], [*facts, ("content, sha256", a.sha256[:12], b.sha256[:12])])
+    if result.identical:
+        lines += ["Both tables have the same content, value for value.", ""]
+    for letter, side in _sides(result):
+        if side.pooled is None:
+            lines += [
+                f"{letter} has one seed per configuration: its noise is not known, so no interval, no ceiling.",
+                "",
+            ]
+        elif side.lone:
+            lines += [
+                f"{letter} has a single seed of {side.lone} of the {result.size} configurations: the std pooled over "
+                f"the others ({side.pooled.freedom} degrees of freedom) stands in for theirs.",
+                "",
+            ]
+    return lines
+
+
+def _agreement(result: Comparison) -> list[str]:
+    rows = [
+        ("Kendall tau-b, A with B", *_pair(result.tau)),
+        ("Spearman", *_pair(result.spearman)),
+        ("Pearson, of the means", *_pair(result.pearson)),
+        ("tau if both were draws of one truth", *_pair(result.one_truth)),
+    ]
+    for letter, side in _sides(result):
+        ceiling = side.ceiling
+        rows += [
+            (f"tau of {letter} with another draw of it", *_pair(ceiling.independent if ceiling else None)),
+            (f"tau of a perfect predictor with {letter}", *_pair(ceiling.perfect if ceiling else None)),
+            (f"tau of counting MACs with {letter}", *_pair(side.macs)),
+        ]
+    how = "with the same seeds in both, since all are paired" if result.jointly else "each on its own"
+    lines = ["## Do they rank alike?", "", *_grid(["", "value", "95 %"], rows)]
+    if result.tau.interval or result.a.macs.interval or result.b.macs.interval:
+        lines += [
+            f"Intervals redraw the tables {result.draws} times, {how}. The means hold noise already, so where tau is "
+            "high its interval lies low.",
+            "",
+        ]
+    told = []
+    for letter, side in _sides(result):
+        if side.resolved is not None:
+            told.append(
+                f"- {letter} resolves {len(side.resolved)} of {math.comb(result.size, 2)} pairs (Welch's t-test, "
+                "Benjamini-Hochberg at 5 %)."
+            )
+    if result.resolved is not None:
+        opposite = f"; the others, as A has them: {', '.join(result.contradictions)}" if result.contradictions else ""
+        told.append(f"- Of the {result.resolved} that both resolve, they order {result.agree} alike{opposite}.")
+    lines += [*told, ""] if told else []
+    for letter, side in _sides(result):
+        if side.leaders:
+            lines += _leaders(letter, side.leaders)
+    if result.a.leaders or result.b.leaders:
+        lines += [
+            "Seeds per configuration at which a two-sample t-test (two-sided 5 %) has a power of 80 % for the gap d as "
+            "observed: about 2 (1.960 + 0.842)^2 s^2 / d^2, s the pooled std. An observed gap is itself noisy: this "
+            "plans, and promises nothing.",
+            "",
+        ]
+    return lines
+
+
+def _leaders(letter: str, best: Leaders) -> list[str]:
+    gaps = [*(_say(gap, 2) for gap in best.gaps), "-"]
+    seeds = [*("none: a tie" if n is None else str(n) for n in best.seeds), "-"]
+    lines = _grid(
+        [f"best of {letter}", "gap to the next", "seeds to resolve it"],
+        zip(best.configs, gaps, seeds, strict=True),
+    )
+    return lines if best.more is None else [*lines, f"Runs missing for all of these gaps: {best.more}.", ""]
+
+
+def _noise(result: Comparison) -> list[str]:
+    rows = [
+        (letter, _say(side.median), *((_say(side.pooled.std), str(side.pooled.freedom)) if side.pooled else ("-", "-")))
+        for letter, side in _sides(result)
+    ]
+    lines = ["## Noise between seeds, in points", ""]
+    lines += _grid(["", "median std", "pooled std", "degrees of freedom"], rows)
+    if result.std_ratio.value is not None:
+        value, interval = _pair(result.std_ratio)
+        lines += [
+            f"Pooled std of B / that of A: {value} ({interval}; F, which takes the tables as independent and the "
+            "configurations of one to vary alike).",
+            "",
+        ]
+    return lines
+
+
+def _paired(result: Comparison, paired: Paired) -> list[str]:
+    shared = "what equal seeds have in common is not known of these tables"
+    if result.a.recipe and result.b.recipe and "train_images" not in result.differ:
+        shared = "a seed fixes initial weights, order and augmentation in both"
+    pairs, margin = _count(paired.pairs, "pair"), f"{paired.margin:g}"
+    lines = [
+        "## Are they equal, seed by seed?",
+        "",
+        f"{pairs} (configuration, seed) in {_count(len(paired.configs), 'configuration')}; {shared}. Points, B - A:",
+        "",
+    ]
+    means = [("all pairs, taken as independent", paired.mean), ("means of configurations", paired.of_configs)]
+    lines += _grid(["", "mean", "95 %"], [(name, *_pair(mean, 3, True)) for name, mean in means])
+    if paired.std is not None:
+        apart = f"; {_say(paired.unpaired_std)} if equal seeds had nothing in common" if paired.unpaired_std else ""
+        lines.append(f"- Std of the differences: {_say(paired.std)}{apart}.")
+    if paired.equal is None:
+        lines.append(f"- Equal within {margin} points: cannot be told from {pairs}.")
+    elif paired.equal:
+        lines.append(
+            f"- **Equal within {margin} points**: the interval of the mean over all pairs lies within ±{margin} "
+            f"(the least such margin: {_say(paired.least_margin)})."
+        )
+    else:
+        lines.append(
+            f"- **Equal within {margin} points: not shown**; the interval reaches {_say(paired.least_margin)}. With "
+            f"this std, about {paired.pairs_needed} pairs show it with a chance of 80 % if the truth is 0."
+        )
+    if paired.heterogeneity:
+        lines.append(_heterogeneity(paired.heterogeneity))
+    lines.append("")
+    by_config = [(c.config, " ".join(map(str, c.seeds)), *_pair(c.mean, 3, True)) for c in paired.configs]
+    return lines + _grid(["config", "seeds", "mean", "95 % (std pooled)"], by_config)
+
+
+def _heterogeneity(found: Heterogeneity) -> str:
+    varies = found.p <= LEVEL
+    between, interval = _pair(found.between)
+    return (
+        f"- Between configurations the differences {'vary' if varies else 'are not shown to vary'} beyond the noise of "
+        f"seeds: F({found.freedom[0]}, {found.freedom[1]}) = {_say(found.f, 2)}, p = {_say(found.p)}; std within "
+        f"{_say(found.within)}, between {between} ({interval})."
+        + (" The mean then speaks of these configurations together, not of each." if varies else "")
+    )
+
+
+def _settling(result: Comparison) -> list[str]:
+    lines = [
+        "## How fast the rankings settle",
+        "",
+        "tau-b after epoch 1, 2, ... of one schedule, so epoch e is no training of e epochs. Epochs and end are of the "
+        "same runs: with itself every table ends at 1.",
+        "",
+    ]
+    for (letter, side), (other, _) in zip(_sides(result), reversed(_sides(result)), strict=True):
+        if found := side.settling:
+            own, others = (" ".join(_say(tau, 2) for tau in taus) for taus in (found.own, found.other))
+            lines.append(f"- {letter} with its own end: {own} (MACs {_say(found.own_macs, 2)})")
+            lines.append(f"- {letter} with the end of {other}: {others} (MACs {_say(found.other_macs, 2)})")
+    return [*lines, ""]
+
+
+def _configurations(result: Comparison) -> list[str]:
+    def shown(cell: Cell) -> str:
+        return f"{_say(cell.mean, 2)} ± {_say(cell.std, 2)} ({cell.n})"
+
+    rows = []
+    for line in result.lines:
+        delta, interval = _pair(line.delta, 2, True)
+        ranks = str(line.a.rank), str(line.b.rank)
+        stand_in = "*" * line.pooled
+        rows.append((str(line.number), line.config, shown(line.a), shown(line.b), delta, interval + stand_in, *ranks))
+    columns = [
+        "number",
+        "config",
+        "A: mean ± std (n)",
+        "B: mean ± std (n)",
+        "B - A",
+        "95 % (Welch)",
+        "rank A",
+        "rank B",
+    ]
+    lines = ["## Each configuration", "", *_grid(columns, rows)]
+    lines.append("Each interval is on its own: of twenty, one is expected to miss the truth.")
+    if any(line.pooled for line in result.lines):
+        lines.append("\\* with the pooled std where n is 1.")
+    return [*lines, ""]
+
+
+def _grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table whose columns stand under each other on a terminal too."""
+    cells = [list(header), *map(list, rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
+    return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:], ""]
+
+
+def _pair(found: Estimate | Simulated | None, decimals: int = 3, sign: bool = False) -> tuple[str, str]:
+    """A value and its interval."""
+    if found is None:
+        return "-", "-"
+    if isinstance(found, Simulated):
+        found = Estimate(found.mean, (found.low, found.high))
+    return _say(found.value, decimals, sign), _range(found.interval, decimals, sign)
+
+
+def _range(interval: Interval | None, decimals: int, sign: bool) -> str:
+    return "-" if interval is None else " to ".join(_say(end, decimals, sign) for end in interval)
+
+
+def _say(value: float | None, decimals: int = 3, sign: bool = False) -> str:
+    """The number as it is kept, so that the last bits of a sum turn no digit here."""
+    if value is None:
+        return "-"
+    text = f"{tidy(value):{'+' if sign else ''}.{decimals}f}"
+    return text if float(text) else text.lstrip("+-")
+
+
+def _span(n: tuple[int, int]) -> str:
+    return str(n[0]) if n[0] == n[1] else f"{n[0]} to {n[1]}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+if __name__ == "__main__":
+    cli.command(main)

@@ -1,0 +1,520 @@
+"""Comparisons: what is planted is found, what can be worked out by hand is that, and small n claims nothing."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import f_oneway, ttest_1samp, ttest_ind
+
+from benchmark.compare import main, page, write
+from benchmark.comparison import compare, seeds_needed
+from benchmark.costs import macs
+from benchmark.errors import UsageError
+from benchmark.ledger import Ledger, Run
+from benchmark.recipe import CURVES, Recipe
+from benchmark.scoring import pool
+from benchmark.space import load_space
+from benchmark.table import GroundTruth, Row, load_table
+
+ROOT = Path(__file__).parent.parent
+SPACE = load_space()
+PUBLISHED = load_table("published")
+WITHOUT_TORCH = """
+import sys
+from benchmark.{} import main
+code = main(sys.argv[1:])
+assert "torch" not in sys.modules, "torch was imported"
+sys.exit(code)
+"""
+
+
+def table_of(values, name="a", curves=None, space=SPACE, dataset="cifar10", **more):
+    """values: accuracies by number of the configuration, one per seed 0, 1, ... or by seed."""
+    rows = []
+    for number, found in values.items():
+        by_seed = found if isinstance(found, dict) else dict(enumerate(found))
+        rows.append(Row.of(space[number - 1], by_seed))
+    return GroundTruth.from_rows(name, space, rows, curves, dataset=dataset, **more)
+
+
+def lone(*means, start=1):
+    """One seed each of configurations start, start + 1, ..."""
+    return {number: [mean] for number, mean in enumerate(means, start)}
+
+
+def pair(a, b, **more):
+    return compare(table_of(a, "a"), table_of(b, "b"), draws=200, **more)
+
+
+def planted(shift, noise=0.3, configs=8, seeds=3, seed=3):
+    """Two tables of the same seeds: B's truth is A's, moved by shift(number) points; independent noise in both."""
+    draw = np.random.default_rng(seed)
+    truth = {number: 80.0 + number for number in range(1, configs + 1)}
+    a, b = (
+        {
+            number: np.round(mean + move(number) + noise * draw.standard_normal(seeds), 2).tolist()
+            for number, mean in truth.items()
+        }
+        for move in (lambda number: 0.0, shift)
+    )
+    return a, b
+
+
+# --- do they rank alike? ---
+
+
+def test_correlations_of_a_planted_order():
+    """One pair of ten is turned: tau = (9 - 1) / 10, Spearman = 1 - 6 (1 + 1) / (5 x 24)."""
+    found = pair(lone(80, 81, 82, 83, 84), lone(71, 72, 74, 73, 75))
+    assert found.tau.value == pytest.approx(0.8)
+    assert found.spearman.value == pytest.approx(0.9)
+    assert found.pearson.value == pytest.approx(np.corrcoef([80, 81, 82, 83, 84], [71, 72, 74, 73, 75])[0, 1])
+    reverse = pair(lone(80, 81, 82, 83, 84), lone(75, 74, 73, 72, 71))
+    assert (reverse.tau.value, reverse.spearman.value) == (pytest.approx(-1), pytest.approx(-1))
+    assert [line.a.rank for line in reverse.lines] == [5, 4, 3, 2, 1]
+    assert [line.b.rank for line in reverse.lines] == [1, 2, 3, 4, 5]
+
+
+def test_macs_stand_beside():
+    numbers = (1, 9, 16, 36)
+    truth = [macs(SPACE, SPACE[number - 1]) for number in numbers]
+    by_macs = np.argsort(np.argsort(truth)).tolist()
+    a = {number: [80.0 + place] for number, place in zip(numbers, by_macs, strict=True)}
+    b = {number: [80.0 - place] for number, place in zip(numbers, by_macs, strict=True)}
+    found = pair(a, b)
+    assert found.a.macs.value == pytest.approx(1)
+    assert found.b.macs.value == pytest.approx(-1)
+
+
+def test_tables_of_one_truth_agree_as_their_noise_allows():
+    """The published stds at n = 3: 0.937 (0.91 to 0.965), simulated apart from this code."""
+    found = compare(PUBLISHED, PUBLISHED)
+    assert found.tau.value == pytest.approx(1)
+    for simulated in (found.one_truth, found.a.ceiling.independent):
+        assert simulated.mean == pytest.approx(0.937, abs=0.003)
+        assert simulated.low == pytest.approx(0.91, abs=0.006)
+        assert simulated.high == pytest.approx(0.965, abs=0.006)
+    assert found.identical
+    assert "the same content" in page(found)
+    assert found.paired is None  # no values of single seeds
+
+
+def test_the_same_seeds_are_redrawn_in_both_only_where_all_are_paired():
+    draw = np.random.default_rng(0)
+    values = {number: np.round(80 + draw.standard_normal(4), 2).tolist() for number in range(1, 9)}
+    moved = {number: [x + 1 for x in found] for number, found in values.items()}
+    together = pair(values, moved)
+    assert together.jointly
+    assert together.tau.interval == pytest.approx((1, 1))  # every draw of B is that of A, moved
+    other_seeds = {number: {seed + 10: x for seed, x in enumerate(found)} for number, found in moved.items()}
+    apart = pair(values, other_seeds)
+    assert not apart.jointly
+    assert apart.tau.interval[0] < 0.9
+    # a single seed somewhere: noise is then drawn, and must not be the same in both
+    with_lone = pair(values | {9: [81.0]}, moved | {9: [82.0]})
+    assert not with_lone.jointly
+    assert with_lone.tau.interval[0] < 0.9
+
+
+def test_resolved_pairs_and_those_that_contradict():
+    a = {1: [80.0, 80.1, 79.9], 2: [85.0, 85.1, 84.9], 3: [90.0, 90.1, 89.9], 4: [90.0, 90.1, 89.9]}
+    b = {1: [70.0, 70.1, 69.9], 2: [79.0, 79.1, 78.9], 3: [75.0, 75.1, 74.9], 4: [60.0, 75.0, 90.0]}
+    found = pair(a, b)
+    one, two, three, four = map(str, SPACE.configs[:4])
+    assert set(found.a.resolved) == {
+        f"{better} > {worse}" for better, worse in [(two, one), (three, one), (four, one), (three, two), (four, two)]
+    }  # 3 and 4 are equal
+    assert set(found.b.resolved) == {f"{two} > {one}", f"{three} > {one}", f"{two} > {three}"}
+    assert (found.resolved, found.agree) == (3, 2)
+    assert found.contradictions == (f"{three} > {two}",)
+    assert f"they order 2 alike; the others, as A has them: {three} > {two}" in page(found)
+
+
+@pytest.mark.parametrize(("effect", "n"), [(1.0, 17), (0.8, 26), (0.5, 64), (0.2, 394)])
+def test_seeds_needed_are_those_of_the_books(effect, n):
+    """Cohen's table and G*Power: two-sample t-test, two-sided 5 %, power 80 %."""
+    assert seeds_needed(effect * 0.3, 0.3) == n
+
+
+def test_seeds_needed_at_the_ends():
+    assert seeds_needed(0, 0.3) is None
+    assert seeds_needed(5, 0.001) == 2
+    assert seeds_needed(5, 0) == 2
+    assert seeds_needed(0.001, 0.1) == math.ceil(2 * (1.959964 + 0.841621) ** 2 * 100**2)
+
+
+def test_leaders_count_the_runs_that_are_missing():
+    spread = [-1.0, 0.0, 1.0]  # a std of 1
+    a = {number: [mean + x for x in spread] for number, mean in enumerate((60, 70, 71, 80, 85, 90), start=1)}
+    b = {number: [80 + x for x in spread] for number in a}
+    found = pair(a, b)
+    assert found.a.leaders.configs == tuple(str(SPACE[number - 1]) for number in (6, 5, 4, 3, 2))
+    assert found.a.leaders.gaps == pytest.approx((5, 5, 9, 1))
+    assert found.a.leaders.seeds[3] == 17  # one std
+    assert found.a.leaders.more == 5 * (17 - 3)
+    assert found.b.leaders.seeds == (None,) * 4
+    assert found.b.leaders.more is None
+    assert found.b.macs.value is None  # a constant ranks nothing
+    assert found.tau.value is None
+
+
+# --- noise ---
+
+
+def test_pooled_std_by_hand():
+    """Variances 1 and 18 of 3 and 2 seeds: (2 x 1 + 1 x 18) / 3."""
+    rows = [Row.of(SPACE[0], {0: 79, 1: 80, 2: 81}), Row.of(SPACE[1], {0: 80, 1: 86}), Row.of(SPACE[2], {0: 50})]
+    assert pool(rows).std == pytest.approx(math.sqrt(20 / 3))
+    assert pool(rows).freedom == 3
+    assert pool(rows[2:]) is None
+
+
+def test_ratio_of_stds_by_hand():
+    """Stds 1 and 2, four degrees of freedom each; F(0.975; 4, 4) = 9.6045."""
+    found = pair({1: [79, 80, 81], 2: [89, 90, 91]}, {1: [78, 80, 82], 2: [88, 90, 92]})
+    assert found.std_ratio.value == pytest.approx(2)
+    assert found.std_ratio.interval == pytest.approx((2 / math.sqrt(9.6045), 2 * math.sqrt(9.6045)), rel=1e-4)
+    assert (found.a.median, found.b.median) == (1, 2)
+
+
+def test_intervals_of_a_configuration_are_welchs():
+    a, b = [80.1, 80.4, 79.9, 80.2], [80.9, 81.6, 80.2]
+    (line,) = pair({5: a}, {5: b}).lines
+    expected = ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
+    assert line.delta.value == pytest.approx(np.mean(b) - np.mean(a))
+    assert line.delta.interval == pytest.approx((expected.low, expected.high))
+    assert (line.number, line.config, line.pooled) == (5, str(SPACE[4]), False)
+
+
+def test_a_single_seed_borrows_the_pooled_std_and_says_so():
+    a = {1: [79.0, 81.0], 2: [89.0, 91.0], 3: [70.0]}  # pooled std sqrt(2), two degrees of freedom
+    b = {1: [79.0, 81.0], 2: [89.0, 91.0], 3: [72.0, 74.0]}
+    found = pair(a, b)
+    line = found.lines[2]
+    assert line.pooled
+    assert found.a.lone == 1
+    # variances of the means: 2 / 1 with 2 degrees of freedom, 2 / 2 with 1; t(0.975; 9/3) = 3.1824
+    assert line.delta.interval == pytest.approx((3 - 3.182446 * math.sqrt(3), 3 + 3.182446 * math.sqrt(3)))
+    text = page(found)
+    assert "A has a single seed of 1 of the 3 configurations" in text
+    assert "\\* with the pooled std where n is 1" in text
+
+
+def test_one_seed_each_knows_no_noise():
+    a, b = planted(lambda number: 0.0, seeds=1)
+    found = pair(a, b)
+    assert found.tau.value > 0.8
+    assert found.tau.interval is None
+    assert (found.a.ceiling, found.a.resolved, found.a.leaders, found.one_truth, found.resolved) == (None,) * 5
+    assert all(line.delta.interval is None for line in found.lines)
+    assert found.std_ratio.value is None
+    # the pairs are there all the same: eight differences have a std
+    assert found.paired.pairs == 8
+    assert found.paired.mean.interval is not None
+    assert found.paired.heterogeneity is None
+    assert "A has one seed per configuration: its noise is not known" in page(found)
+
+
+# --- the same seeds in both ---
+
+
+def test_paired_interval_by_hand():
+    """0.1, 0.2, 0.3, 0.4: mean 0.25, std 0.129099, t(0.975; 3) = 3.182446."""
+    found = pair({1: [80.0, 80.5], 2: [85.0, 85.5]}, {1: [80.1, 80.7], 2: [85.3, 85.9]}).paired
+    half = 3.182446 * 0.1290994 / 2
+    assert found.mean.value == pytest.approx(0.25)
+    assert found.std == pytest.approx(0.1290994)
+    assert found.mean.interval == pytest.approx((0.25 - half, 0.25 + half), rel=1e-5)
+    assert found.equal is False
+    assert found.least_margin == pytest.approx(0.25 + half)
+    # of the two configurations: means 0.15 and 0.35, t(0.975; 1) = 12.7062
+    assert found.of_configs.interval == pytest.approx((0.25 - 12.7062 * 0.1, 0.25 + 12.7062 * 0.1), rel=1e-5)
+    # each: std within 0.0707107 with two degrees of freedom, t(0.975; 2) = 4.302653
+    assert found.configs[0].mean.interval == pytest.approx((0.15 - 4.302653 * 0.05, 0.15 + 4.302653 * 0.05))
+    assert found.configs[0].seeds == (0, 1)
+
+
+def test_a_planted_shift_is_found_and_none_is_shown_to_be_small():
+    shifted = pair(*planted(lambda number: 0.5)).paired
+    assert shifted.pairs == 24
+    assert shifted.mean.interval[0] > 0
+    assert shifted.mean.interval[0] < 0.5 < shifted.mean.interval[1]
+    assert shifted.equal is False
+    a, b = planted(lambda number: 0.0)
+    same = pair(a, b)
+    assert same.paired.mean.interval[0] < 0 < same.paired.mean.interval[1]
+    assert same.paired.equal is True
+    assert same.paired.heterogeneity.p > 0.05
+    assert "**Equal within 0.3 points**" in page(same)
+    differences = np.concatenate([np.subtract(b[number], a[number]) for number in a])
+    expected = ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert same.paired.mean.interval == pytest.approx((expected.low, expected.high))
+    # the std of differences of independent noise: 0.3 sqrt(2), both ways of reckoning
+    assert same.paired.std == pytest.approx(0.42, abs=0.1)
+    assert same.paired.unpaired_std == pytest.approx(0.42, abs=0.1)
+    assert pair(a, b, margin=0.05).paired.equal is False
+
+
+def test_pairs_needed_by_hand():
+    """(1.959964 + 1.281552)^2 x 0.129099^2 / 0.05^2 = 70.05"""
+    found = pair({1: [80.0, 80.5], 2: [85.0, 85.5]}, {1: [80.1, 80.7], 2: [85.3, 85.9]}, margin=0.05).paired
+    assert found.pairs_needed == 71
+
+
+def test_heterogeneity_by_hand():
+    """Differences 1, 2, 3 and 2, 3, 4: mean squares 1.5 and 1, F(1, 4) = 1.5; between sqrt(0.5 / 3)."""
+    a = {1: [80.0, 80.0, 80.0], 2: [85.0, 85.0, 85.0]}
+    found = pair(a, {1: [81.0, 82.0, 83.0], 2: [87.0, 88.0, 89.0]}).paired.heterogeneity
+    assert (found.f, found.freedom) == (pytest.approx(1.5), (1, 4))
+    assert found.p == pytest.approx(0.2879, abs=1e-4)
+    assert found.within == pytest.approx(1)
+    assert found.between.value == pytest.approx(math.sqrt(0.5 / 3))
+    # F(0.975; 1, 4) = 12.2179 > 1.5; F(0.025; 1, 4) = 1 / 899.583
+    assert found.between.interval == pytest.approx((0, math.sqrt((1.5 * 899.583 - 1) / 3)), rel=1e-4)
+
+
+def test_heterogeneity_of_unequal_numbers_is_scipys_and_a_planted_one_is_found():
+    a, b = planted(lambda number: 1.0 if number % 2 else -1.0)
+    for number in (1, 2, 3):
+        a[number], b[number] = a[number][:2], b[number][:2]
+    result = pair(a, b)
+    found = result.paired.heterogeneity
+    expected = f_oneway(*(np.subtract(b[number], a[number]) for number in a))
+    assert (found.f, found.p) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
+    assert found.freedom == (7, 13)
+    low, high = found.between.interval
+    assert low < 1 < high
+    assert found.between.value == pytest.approx(1, abs=0.3)
+    assert "of these configurations together, not of each" in page(result)
+
+
+def test_only_common_seeds_are_paired():
+    found = pair({1: {0: 80.0, 1: 80.5}, 2: {5: 81.0}}, {1: {1: 80.9, 2: 99.0}, 2: {6: 81.0}})
+    assert found.paired.pairs == 1
+    assert found.paired.configs[0].seeds == (1,)
+    assert found.paired.mean.value == pytest.approx(0.4)
+    assert (found.paired.mean.interval, found.paired.equal, found.paired.std) == (None,) * 3
+    assert "cannot be told from 1 pair" in page(found)
+    assert pair({1: {0: 80.0}}, {1: {1: 80.9}}).paired is None
+
+
+def test_equal_differences_are_no_certainty_unless_they_are_none():
+    values = {1: [80.0, 80.3, 80.9], 2: [85.0, 85.1, 85.7]}
+    moved = pair(values, {number: [x + 0.1 for x in found] for number, found in values.items()}).paired
+    assert moved.mean.value == pytest.approx(0.1)
+    assert (moved.mean.interval, moved.equal) == (None, None)
+    same = pair(values, values).paired
+    assert same.mean.interval == (0, 0)
+    assert same.equal is True
+
+
+# --- how fast the rankings settle ---
+
+
+def curves_of(values, by_epoch):
+    """Curves of two seeds around the planted accuracies: {number: one per epoch}."""
+    curves = {}
+    for number, accuracies in by_epoch.items():
+        for seed, off in ((0, -0.25), (1, 0.25)):
+            test = (*(x + off for x in accuracies[:-1]), values[number][seed])
+            curves[SPACE[number - 1], seed] = {
+                name: test if name == "test_accuracy" else (1.0,) * len(test) for name in CURVES
+            }
+    return curves
+
+
+def test_settling_of_a_planted_table():
+    """Of four configurations: all six pairs turned, then two, then one, then none."""
+    ends = {1: 60.0, 2: 70.0, 3: 80.0, 4: 90.0}
+    by_epoch = {1: (9, 5, 4, 60.0), 2: (8, 6, 6, 70.0), 3: (7, 4, 5.5, 80.0), 4: (6, 7, 7, 90.0)}
+    values = {number: [x - 0.25, x + 0.25] for number, x in ends.items()}
+    a = table_of(values, "a", curves_of(values, by_epoch))
+    b = table_of({1: [60.0], 2: [70.0], 3: [90.0], 4: [80.0]}, "b")
+    found = compare(a, b, draws=10)
+    assert found.a.settling.own == pytest.approx((-1, 1 / 3, 2 / 3, 1))
+    assert found.a.settling.other == pytest.approx((-2 / 3, 0, 1 / 3, 2 / 3))
+    assert found.b.settling is None
+    counted = [macs(SPACE, config) for config in SPACE.configs[:4]]
+    order = np.sign([y - x for i, x in enumerate(counted) for y in counted[i + 1 :]])
+    assert found.a.settling.own_macs == pytest.approx(order.sum() / math.sqrt(6 * np.abs(order).sum()))
+    assert "- A with its own end: -1.00 0.33 0.67 1.00 (MACs" in page(found)
+    assert compare(b, a, draws=10).b.settling == found.a.settling
+
+
+def test_a_table_that_lacks_a_curve_has_no_settling():
+    values = {1: [60.0, 60.5], 2: [70.0, 70.5], 3: [80.0, 80.5]}
+    curves = curves_of(values, {1: (1, 60.0), 2: (2, 70.0)})
+    assert compare(table_of(values, "a", curves), PUBLISHED, draws=10).a.settling is None
+
+
+# --- tables of any kind ---
+
+
+def test_partial_tables_are_compared_where_both_have_something():
+    found = pair(lone(80, 81, 82, 83, 84, start=1), lone(90, 95, 91, 92, start=4))
+    assert (found.size, found.of, found.a.holds, found.b.holds) == (2, 36, 5, 4)
+    assert [line.number for line in found.lines] == [4, 5]
+    assert [line.a.rank for line in found.lines] == [2, 1]  # among the compared
+    assert "2 of 36 configurations of resnet20-cifar10 are in both tables" in page(found)
+    one = pair(lone(80), {1: [79.0, 79.5]})
+    assert (one.size, one.tau.value, one.b.ceiling, one.b.macs.value) == (1, None, None, None)
+    assert "## Do they rank alike?" not in page(one)
+
+
+def test_a_space_whose_macs_are_not_counted():
+    space = load_space("resnet18-cifar10")
+    values = {1: [60.0, 60.5], 2: [70.0, 70.5], 3: [80.0, 80.5]}
+    found = compare(table_of(values, "a", space=space), table_of(values, "b", space=space), draws=10)
+    assert found.a.macs.value is None
+    assert found.tau.value == pytest.approx(1)
+    assert page(found)
+
+
+def test_recipes_hardware_and_what_differs_are_said():
+    provenance = {"device": ["chip x", "chip y"], "torch": ["2.9.0"], "runs": 1}
+    recipes = [Recipe(), Recipe(precision="fp32")]
+    a, b = (
+        table_of(
+            lone(80, 81),
+            name,
+            recipe=recipe.to_dict(),
+            recipe_hash=recipe.hash,
+            recipe_label=recipe.label,
+            provenance=provenance,
+        )
+        for name, recipe in zip("ab", recipes, strict=True)
+    )
+    found = compare(a, b, draws=10)
+    assert found.differ == {"precision": ("bf16", "fp32")}
+    assert found.a.made_on["device"] == ("chip x", "chip y")
+    text = page(found)
+    assert "chip x; chip y" in text
+    assert f"paper-precisionfp32 ({recipes[1].hash})" in text
+    assert "a seed fixes initial weights, order and augmentation in both" in text
+    assert "is not known of these tables" in page(compare(a, table_of(lone(80, 82), "c"), draws=10))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "options", "expected"),
+    [
+        ({}, {"space": load_space("resnet18-cifar10")}, {}, "compare tables of one space"),
+        ({}, {"dataset": "synthetic"}, {}, "compare tables of one data set"),
+        ({"checksum": "x"}, {"checksum": "y"}, {}, "different versions of cifar10"),
+        ({}, {"start": 3}, {}, "no configuration in common"),
+        ({}, {}, {"margin": 0}, "the margin is 0"),
+        ({}, {}, {"margin": math.nan}, "the margin is nan"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_one_line(a, b, options, expected):
+    tables = [
+        table_of(lone(80, 81, start=more.pop("start", 1)), name, **more) for name, more in (("a", {**a}), ("b", {**b}))
+    ]
+    with pytest.raises(UsageError, match=expected) as caught:
+        compare(*tables, **options)
+    assert "\n" not in str(caught.value)
+
+
+# --- the command ---
+
+
+def test_the_command_prints_what_it_keeps_and_keeps_the_same_bytes(tmp_path, run_python):
+    a, b = planted(lambda number: 0.2)
+    paths = [table_of(values, name).write(tmp_path / name) for name, values in (("a", a), ("b", b))]
+    printed = run_python("-c", WITHOUT_TORCH.format("compare"), *paths, "--out", tmp_path / "one")
+    assert printed.returncode == 0, printed.stderr
+    page_path, json_path = (tmp_path / "one" / f"a-vs-b{end}" for end in (".md", ".json"))
+    assert printed.stdout == page_path.read_text()
+    assert str(tmp_path) not in printed.stdout + json_path.read_text()  # a path would not be the same elsewhere
+    as_json = run_python("-m", "benchmark.compare", *paths, "--json", "--out", tmp_path / "two")
+    assert as_json.returncode == 0, as_json.stderr
+    assert as_json.stdout == json_path.read_text()
+    for path in (page_path, json_path):
+        assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
+    found = json.loads(as_json.stdout)
+    assert found["command"] == "python -m benchmark.compare a b"
+    assert found["paired"]["pairs"] == 24
+    narrow = run_python("-m", "benchmark.compare", *paths, "--json", "--margin", "0.05")
+    assert json.loads(narrow.stdout)["command"].endswith(" --margin 0.05")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["published"], "the following arguments are required: B"),
+        (["published", "nowhere.csv"], "no table 'nowhere.csv'"),
+        (["published", "published", "--margin", "wide"], "--margin"),
+        (["published", "published", "--margin", "-1"], "the margin is -1"),
+        (["published", "published", "--bogus"], "--bogus"),
+    ],
+)
+def test_wrong_usage_is_one_line(words, expected):
+    with pytest.raises(UsageError, match=expected) as caught:
+        main(words)
+    assert "\n" not in str(caught.value)
+
+
+# --- the numerics study: what lies in results/numerics is what its ledgers give ---
+
+
+def assert_regenerates(kept, tables, ledgers, scratch):
+    """A comparison is what its tables give, and these what their ledgers give: byte for byte."""
+    said = json.loads(kept.read_text())
+    names = said["a"]["name"], said["b"]["name"]
+    built = []
+    for name in names:
+        records = Ledger.at(ledgers / name).records()
+        path = GroundTruth.from_records(records, name).write(scratch)
+        for file in scratch.glob(f"{name}.*"):
+            assert file.read_bytes() == (tables / file.name).read_bytes(), file.name
+        built.append(load_table(path))
+    margin = {"margin": said["paired"]["margin"]} if said["paired"] else {}
+    for path in write(compare(*built, **margin), scratch / "again"):
+        assert path.read_bytes() == kept.with_name(path.name).read_bytes(), path.name
+
+
+STUDY = sorted((ROOT / "results" / "numerics").glob("*.json"))
+
+
+@pytest.mark.skipif(not STUDY, reason="results/numerics holds no comparison yet")
+@pytest.mark.parametrize("kept", STUDY, ids=lambda path: path.stem)
+def test_the_numerics_study_is_what_its_ledgers_give(kept, tmp_path):
+    assert_regenerates(kept, ROOT / "results" / "tables", ROOT / "results" / "ledgers", tmp_path)
+
+
+def test_a_study_is_built_from_ledgers_alone_and_an_altered_one_is_found(tmp_path, run_python):
+    """The commands of results/numerics/README.md, on planted ledgers: no data, no training, the same bytes again."""
+    draw = np.random.default_rng(1)
+    out = tmp_path / "results"
+    names = []
+    for recipe in (Recipe(epochs=3), Recipe(epochs=3, precision="fp32")):
+        ledger = Ledger.under(out, SPACE, recipe)
+        ledger.prepare()
+        names.append(ledger.name)
+        for seed in (0, 1):
+            for config in SPACE.configs[:3]:
+                accuracies = [round(60 + 5 * e + float(draw.standard_normal()), 2) for e in range(3)]
+                curves = {
+                    name: accuracies if name.endswith("accuracy") else [1.5, 1.25, float(draw.random())]
+                    for name in CURVES
+                }
+                made = {
+                    "dataset": {"name": "cifar10", "checksum": "c"},
+                    "device": "chip",
+                    "precision": recipe.precision,
+                }
+                results = {"test_accuracy": accuracies[-1], "images": 1, "curves": curves}
+                ledger.write(Run(seed, config), results, made, {"seconds": 1.0, "finished": "2026-01-01"})
+    for more in ([], ["--precision", "fp32"]):
+        flags = ["--epochs", "3", *more, "--configs", "1-3", "--seeds", "0", "1", "--out", out]
+        done = run_python("-c", WITHOUT_TORCH.format("build_groundtruth"), *flags, "--data", tmp_path / "no-data")
+        assert done.returncode == 0, done.stderr
+        assert "6 of 6 runs are there" in done.stderr
+    assert main([*(str(out / "tables" / f"{name}.csv") for name in names), "--out", str(out / "numerics")]) == 0
+    (kept,) = (out / "numerics").glob("*.json")
+    scratch = [tmp_path / name for name in ("one", "two")]
+    assert_regenerates(kept, out / "tables", out / "ledgers", scratch[0])
+    kept.write_text(kept.read_text().replace('"pairs": 6', '"pairs": 7'))
+    with pytest.raises(AssertionError):
+        assert_regenerates(kept, out / "tables", out / "ledgers", scratch[1])
