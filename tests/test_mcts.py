@@ -170,6 +170,15 @@ def test_exploration_outweighs_the_mean_by_c():
     assert Method(argmax=True, c=0.68).pick(state, step())[0] == 2
 
 
+def test_the_parents_visits_count_not_the_roots():
+    """At the second fork 1 visit of mean 0.1 against 4 of 0.9, 5 in all of the root's 100.
+
+    Of 5: 0.1 + sqrt(log 5) = 1.369 and 0.9 + sqrt(log 5 / 4) = 1.534; of 100 it would be 2.246 and 1.973.
+    """
+    state = visited([(0, 0.0)] * 95 + [(1, 0.1)] + [(2, 0.9)] * 4)
+    assert Method(argmax=True).pick(state, step())[0] == 2
+
+
 def test_unvisited_children_come_first_and_ties_are_drawn():
     empty = started(space=TINY)
     for method in (Method(), Method(argmax=True), Method(c=0.0)):
