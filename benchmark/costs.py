@@ -6,7 +6,7 @@ FLOP counter (one MAC = two of its FLOPs), against which a test checks every con
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from benchmark.space import Config, PoolingSpace, require_trainable
@@ -26,7 +26,11 @@ def _convolutions(space: PoolingSpace) -> list[tuple[int, int, int, int]]:
 
 def macs(space: PoolingSpace, config: Config | str | Iterable[int], classes: int = 10) -> int:
     """Multiply-accumulates of one image's forward pass. Raises UsageError as `space.index` does."""
-    path = space[space.index(config)].path
+    return path_macs(space, space[space.index(config)].path, classes)
+
+
+def path_macs(space: PoolingSpace, path: Sequence[int], classes: int = 10) -> int:
+    """MACs of one image's forward pass along a path (`networks.ResNet.forward`), falling or rising."""
     convolutions = sum(i * o * k * k * space.sizes[path[layer]] ** 2 for layer, i, o, k in _convolutions(space))
     return convolutions + space.widths[-1] * classes
 

@@ -121,8 +121,8 @@ class Search:
             for indices, count in ((split.train, self.recipe.train_images), (split.validation, self.recipe.eval_images))
         ]
 
-        def network(model: int) -> torch.nn.Module:
-            made = networks.ResNet(self.space, dataset.classes, affine=False)
+        def network(model: int, shared: bool = True) -> torch.nn.Module:
+            made = networks.ResNet(self.space, dataset.classes, affine=False, shared=shared)
             networks.initialise(made, seed, model)
             return made
 

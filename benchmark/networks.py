@@ -58,21 +58,36 @@ class BasicBlock(nn.Module):
         return F.relu(y.add_(x if self.projection is None else self.projection(x)), inplace=True)
 
 
+class UnsharedBlock(nn.ModuleList):
+    """A block with weights of its own for each resolution: number r of these basic blocks runs at resolution r."""
+
+    def forward(self, x: Tensor, r: int) -> Tensor:
+        return self[r](x, r)
+
+
 class ResNet(nn.Module):
     """The backbone of a space. `blocks[i](x, r)` runs block i at resolution r.
 
     affine=True: a stand-alone network (batch norm with scale, shift and running statistics).
     affine=False: a supernet (batch norm stateless: the statistics of the batch, always, until `calibrate`).
+    shared=False: a set of weights (convolutions, projection, batch norm) for each (block, resolution); the stem and
+        the classifier, which have one resolution, stay single (paper, section 3.3, "not shared").
     """
 
-    def __init__(self, space: PoolingSpace, classes: int = 10, affine: bool = True) -> None:
+    def __init__(self, space: PoolingSpace, classes: int = 10, affine: bool = True, shared: bool = True) -> None:
         super().__init__()
         require_trainable(space)
         self.space = space
         stem, *widths = space.widths
         self.conv, self.norm = _conv(3, stem, 3), _norm(stem, affine)
         before = (stem, *widths[:-1])
-        self.blocks = nn.ModuleList(BasicBlock(i, o, space.sizes, affine) for i, o in zip(before, widths, strict=True))
+
+        def block(i: int, o: int) -> nn.Module:
+            if shared:
+                return BasicBlock(i, o, space.sizes, affine)
+            return UnsharedBlock(BasicBlock(i, o, space.sizes, affine) for _ in space.sizes)
+
+        self.blocks = nn.ModuleList(block(i, o) for i, o in zip(before, widths, strict=True))
         self.classifier = nn.Linear(space.widths[-1], classes)
 
     def stem(self, x: Tensor) -> Tensor:

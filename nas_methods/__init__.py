@@ -46,13 +46,14 @@ class Halves:
 
     train       augmented batches for the weights
     validation  the other half, not augmented: rewards and final scores
-    network     network(model) -> supernet number `model`, drawn from (seed, model), batch norm stateless
+    network     network(model) -> supernet number `model`, drawn from (seed, model), batch norm stateless;
+                network(model, shared=False) has a set of weights for each (block, resolution)
     provenance  data set, split, device, engine and precision: what a checkpoint and a record must know
     """
 
     train: Batches
     validation: Batches
-    network: Callable[[int], torch.nn.Module]
+    network: Callable[..., torch.nn.Module]
     provenance: Mapping[str, Any]
 
 

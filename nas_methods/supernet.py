@@ -22,6 +22,7 @@ from benchmark.engine import Learner
 from benchmark.engine import learners as make_learners
 from benchmark.errors import Failure
 from benchmark.ranking import Ranking
+from benchmark.space import PoolingSpace
 from benchmark.streams import stream
 from benchmark.train import Checkpoint, learning_rate
 from nas_methods import Stopped, Task
@@ -50,6 +51,10 @@ class Step:
         """For drawing the model."""
         return stream("model", self.seed, self.iteration)
 
+    def within(self, share: float) -> bool:
+        """Whether this iteration is one of the first `share` (0 to 1) of the search: a warm-up."""
+        return self.iteration < round(share * self.iterations)
+
 
 class Sampler:
     """Base of the sampling methods. A method supplies `start`, `pick` and `update`, and what differs of the rest.
@@ -66,9 +71,17 @@ class Sampler:
         """The state before the first iteration."""
         return {}
 
+    def network(self, task: Task, model: int) -> torch.nn.Module:
+        """Supernet number `model`, untrained."""
+        return task.data.network(model)
+
     def pick(self, state: State, step: Step) -> tuple[int, int]:
         """(index of the configuration, number of the model) to train now."""
         raise NotImplementedError
+
+    def path(self, space: PoolingSpace, index: int) -> tuple[int, ...]:
+        """The resolutions (L,) that an index from `pick` stands for; a method may draw more than configurations."""
+        return space[index].path
 
     def update(self, state: State, picked: tuple[int, int], reward: float) -> State:
         """The state after a reward in [0, 1]."""
@@ -115,7 +128,7 @@ def search(method: Sampler, task: Task) -> Ranking:
     recipe, space, train, validation = task.recipe, task.space, task.data.train, task.data.validation
     device = torch.device(task.device)
     torch.set_num_threads(recipe.threads)
-    learners = make_learners([task.data.network(m) for m in range(method.models)], recipe, device, task.engine)
+    learners = make_learners([method.network(task, m) for m in range(method.models)], recipe, device, task.engine)
     state = method.start(task)
     epochs = recipe.epochs * method.models
     iterations = epochs * train.steps
@@ -163,7 +176,7 @@ def search(method: Sampler, task: Task) -> Ranking:
         if order is None or at == 0:
             order = torch.from_numpy(stream("validation", task.seed, round_).permutation(len(validation))).to(device)
         index, model = method.pick(state, step)
-        path = space[index].path
+        path = method.path(space, index)
         loss, _ = learners[model].learn(*train.train(plan, within), path, learning_rate(recipe, iteration, iterations))
         if not math.isfinite(float(loss)):
             raise Failure(f"the loss is {float(loss)} in iteration {iteration + 1}; try a lower --lr")

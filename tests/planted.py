@@ -68,14 +68,22 @@ def small(model):
 CPU = torch.device("cpu")
 
 
-def task(network=small, train=None, validation=None, seed=0, recipe=recipe(), device=CPU, **more):  # noqa: B008
-    """A task on 96 training and 64 validation images."""
+def task(network=small, train=None, validation=None, seed=0, recipe=recipe(), unshared=None, device=CPU, **more):  # noqa: B008
+    """A task on 96 training and 64 validation images.
+
+    unshared: makes the networks of a method that asks for unshared weights; by default `network` does, whose paths
+    need not share weights.
+    """
+
+    def made(model, shared=True):
+        return (network if shared else unshared or network)(model)
+
     train = random_images(96, 1) if train is None else train
     validation = random_images(64, 2) if validation is None else validation
     dataset = Dataset("planted", train, validation, 10, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "none")
     batches = [Batches.of(half, dataset, recipe, device) for half in (train, validation)]
     facts = numerics(recipe, device, dataset)  # as in a real search: what a checkpoint must be able to hold
-    return Task(SPACE, recipe, seed, str(device), lambda: Halves(*batches, network, facts), **more)
+    return Task(SPACE, recipe, seed, str(device), lambda: Halves(*batches, made, facts), **more)
 
 
 def stop_every(k):

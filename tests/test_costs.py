@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.costs import macs, parameters
+from benchmark.costs import macs, parameters, path_macs
 from benchmark.errors import UsageError
 from benchmark.networks import ResNet
 from benchmark.space import load_space
@@ -19,6 +19,13 @@ def test_macs_of_every_configuration_are_torchs_count():
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(image, config.path)
         assert counter.get_total_flops() == 2 * macs(SPACE, config), config
+
+
+@pytest.mark.parametrize("path", [(0, 1, 1, 2, 0, 0, 1, 2, 0, 1), (0,) + 9 * (2,), 10 * (0,)])
+def test_macs_of_any_path_are_torchs_count(path):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        ResNet(SPACE).eval()(torch.zeros(1, 3, 32, 32), path)
+    assert counter.get_total_flops() == 2 * path_macs(SPACE, path)
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,15 @@ def test_exit_codes_and_streams_of_the_real_command(tmp_path, run_python):
         ("--method mixture --decay nan", "decay"),
         ("--method mixture --decay 1", "decay"),
         ("--method mixture --proxy -3", "proxy"),
+        ("--method spos --sharing half", "unshared"),
+        ("--method spos --paths 37", "choose from 36 (the configurations), 19683 (every path)"),
+        ("--method spos --paths all", "'all' is not a whole number"),
+        ("--method mcts --temperature 0", "temperature is 0.0"),
+        ("--method mcts --c nan", "c is nan"),
+        ("--method mcts --argmax maybe", "neither true nor false"),
+        ("--method mcts --warmup 2", "warmup is 2.0: it is a share"),
+        ("--method bse --warmup -1", "warmup is -1.0"),
+        ("--method bse --tau-inv 0.5", "tau_inv is 0.5"),
         ("--method spos --recipe nope", "choose from paper, smoke"),
         ("--method spos --epochs 0", "epochs is 0"),
         ("--method spos --epochs all", "epochs"),
@@ -483,6 +492,26 @@ def test_a_ranking_that_is_there_is_used_again(searched, run):
     assert {path: path.stat().st_mtime_ns for path in (out / "rankings").glob("*.*")} == before
     assert json.loads(said) == json.loads(only(out, "scores/*.json").read_text())
     assert json.loads(said)["recipes"][0].startswith("paper-epochs1-")
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("spos --sharing unshared --paths 19683", {"sharing": "unshared", "paths": 19683}),
+        ("mcts --warmup 0.5 --argmax true", {"c": 1.0, "temperature": 0.7, "argmax": True, "warmup": 0.5}),
+    ],
+)
+def test_samplers_and_their_options_run_on_the_real_network(run, tmp_path, words, options):
+    table, out = table_at(tmp_path / "t"), tmp_path / "out"
+    # A rate at which so short a training tells the configurations apart.
+    small = [*SMALL, "--lr", 0.01, "--table", table, "--out", out, "--json"]
+    code, said, err = run("--method", *words.split(), *small)
+    assert code == 0, err
+    assert -1 <= json.loads(said)["method"]["tau"] <= 1
+    record = json.loads(only(out, "rankings/*.json").read_text())
+    assert record["options"] == options
+    assert len(record["scores"]) == 36
+    assert all(np.isfinite(list(record["scores"].values())))
 
 
 def test_the_exported_scores_score_alike(searched, run, refused):

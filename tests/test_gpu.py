@@ -6,6 +6,7 @@ import copy
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ pytestmark = [
 
 SPACE = load_space()
 GPU = torch.device("cuda:0")
-SHORT = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=20)
+SHORT = Recipe(epochs=6, batch_size=16, train_images=48, eval_images=20)
 CONFIGS = [SPACE[0], SPACE.default]
 ENGINES = ("eager", "graph", "compiled")
 
@@ -51,7 +52,7 @@ def test_compiled_blocks_pass_their_probe():
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_graphs_have_the_bits_of_eager_steps(tiny_dataset, config, precision):
-    recipe = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=20, precision=precision)
+    recipe = replace(SHORT, precision=precision)
     eager = trained(tiny_dataset, "eager", config, recipe=recipe)
     assert trained(tiny_dataset, "eager", config, recipe=recipe) == eager
     assert trained(tiny_dataset, "graph", config, recipe=recipe) == eager
@@ -152,8 +153,9 @@ def test_a_convolution_against_float64(shape):
 @pytest.mark.parametrize("method", [Spos(), Mixture(M=2)], ids=["spos", "mixture"])
 def test_a_search_from_graphs(method, name):
     with engine.own_stream(GPU):
-        eager = method.rank(planted.task(planted.small, device=GPU))
-        found = method.rank(planted.task(planted.small, device=GPU, engine=name))
+        recipe = planted.recipe(epochs=20, lr=0.01)
+        eager = method.rank(planted.task(planted.small, recipe=recipe, device=GPU))
+        found = method.rank(planted.task(planted.small, recipe=recipe, device=GPU, engine=name))
     assert found.scores == eager.scores  # the planted network has no blocks to compile
     assert found.history == eager.history
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 import sys
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -12,12 +12,13 @@ from planted import LEVELS, SPACE, planted_task, stop_every, to_the_end
 from scipy.stats import kendalltau
 
 import nas_methods
-from benchmark import Ranking, costs, evaluate
+from benchmark import Ranking, costs, evaluate, train
 from benchmark.cli import given_fields
 from benchmark.errors import UsageError
 from benchmark.ranking import ranking_json, read_ranking
 from benchmark.space import Config
 from nas_methods import Task
+from nas_methods.supernet import Sampler
 
 # Methods that cannot recover what is planted in the networks, and why.
 BASELINES = {
@@ -25,12 +26,20 @@ BASELINES = {
     "random_order": "a permutation drawn from the seed",
 }
 METHODS = nas_methods.available()
-TRAINING = [name for name in METHODS if name not in BASELINES]
 
-
-def default(name):
-    """The method with its defaults."""
-    return nas_methods.load(name)()
+# What else a method's options make of it: these must keep the contract as the defaults do.
+OPTIONS = {
+    "bse": [{"warmup": 0.5}],
+    "mcts": [{"warmup": 0.5}, {"argmax": True}],
+    "mixture": [{"temperature": "linear"}],
+    "spos": [{"sharing": "unshared"}, {"sharing": "unshared", "paths": 19683}],
+}
+VARIANTS = {name: nas_methods.load(name)() for name in METHODS} | {
+    " ".join([name, *(f"{key}={value}" for key, value in given.items())]): nas_methods.load(name)(**given)
+    for name, variants in OPTIONS.items()
+    for given in variants
+}
+TRAINING = [name for name in VARIANTS if name not in BASELINES]
 
 
 def no_data():
@@ -39,12 +48,12 @@ def no_data():
 
 @pytest.fixture(scope="module")
 def ranked():
-    """Every method's ranking of the planted task with seed 0."""
-    return {name: default(name).rank(planted_task()) for name in METHODS}
+    """Every variant's ranking of the planted task with seed 0."""
+    return {name: method.rank(planted_task()) for name, method in VARIANTS.items()}
 
 
 def test_all_methods_are_found():
-    assert {"spos", "mixture", "macs", "random_order"} <= set(METHODS)
+    assert {"spos", "mixture", "mcts", "bse", "macs", "random_order"} <= set(METHODS)
     assert "supernet" not in METHODS
     assert set(BASELINES) <= set(METHODS)
     assert list(METHODS) == sorted(METHODS)
@@ -77,7 +86,7 @@ def test_the_file_says_where_the_method_comes_from_and_how_to_run_it(name):
         assert re.search(rf"^ *{field.name}\b", options, re.MULTILINE), f"{field.name} is not described"
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_rank_returns_a_ranking_of_the_space(ranked, name, tmp_path):
     ranking = ranked[name]
     assert isinstance(ranking, Ranking)
@@ -93,13 +102,25 @@ def test_rank_returns_a_ranking_of_the_space(ranked, name, tmp_path):
     assert read_ranking(path) == Ranking(**json.loads(json.dumps(vars(ranking))))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_seed_decides(ranked, name):
-    again, other = (default(name).rank(planted_task(seed)) for seed in (0, 1))
+    again, other = (VARIANTS[name].rank(planted_task(seed)) for seed in (0, 1))
     assert again.scores == ranked[name].scores
     assert again.pick == ranked[name].pick
+    assert again.history == ranked[name].history
     if name == "random_order":
         assert other.scores != again.scores
+    if isinstance(VARIANTS[name], Sampler):  # what was drawn differs, whatever the planted scores come to
+        assert other.history["reward"] != again.history["reward"]
+
+
+def test_variants_are_methods_of_their_own(ranked):
+    """Else an option might do nothing, and pass all the rest."""
+    for name in OPTIONS:
+        mine = [ranked[variant].history for variant in VARIANTS if variant.split()[0] == name]
+        if name != "spos":  # the planted network has nothing to share, so here `sharing` changes nothing
+            assert all(one != other for one, other in combinations(mine, 2)), name
+    assert ranked["spos sharing=unshared paths=19683"].history != ranked["spos"].history
 
 
 @pytest.mark.parametrize("name", TRAINING)
@@ -117,18 +138,45 @@ def test_the_plant_cannot_be_guessed(ranked, name):
 @pytest.mark.parametrize("name", TRAINING)
 def test_a_method_that_trains_can_be_stopped_and_resumed(ranked, name, tmp_path):
     checkpoint, stop = tmp_path / "search.pt", stop_every(5)
-    resumed, stops = to_the_end(lambda: default(name).rank(planted_task(checkpoint=checkpoint, stop=stop)))
+    resumed, stops = to_the_end(lambda: VARIANTS[name].rank(planted_task(checkpoint=checkpoint, stop=stop)))
     assert stops > 1
     assert resumed.scores == ranked[name].scores
     assert resumed.pick == ranked[name].pick
+    assert resumed.history == ranked[name].history
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_method_that_trains_can_be_killed_without_notice(ranked, name, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)  # a checkpoint is due at every chance
+    checkpoint = tmp_path / "search.pt"
+    begun = []  # where each attempt began
+    for kill_after in (3, 9):
+        said = []
+
+        def progress(fraction, facts, said=said, kill_after=kill_after):
+            said.append(fraction)
+            if len(said) == kill_after:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            VARIANTS[name].rank(planted_task(checkpoint=checkpoint, progress=progress))
+        begun.append(said[0])
+    said = []
+    resumed = VARIANTS[name].rank(
+        planted_task(checkpoint=checkpoint, progress=lambda fraction, facts: said.append(fraction))
+    )
+    assert begun[0] < begun[1] < said[0]  # none started afresh
+    assert resumed.scores == ranked[name].scores
+    assert resumed.pick == ranked[name].pick
+    assert resumed.history == ranked[name].history
 
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_a_method_that_trains_foretells_its_work_and_reports_progress(name):
     said = []
     task = planted_task(progress=lambda fraction, facts: said.append((fraction, facts["images"])))
-    assert default(name).work(task) > 0
-    default(name).rank(task)
+    assert VARIANTS[name].work(task) > 0
+    VARIANTS[name].rank(task)
     assert said == sorted(said)
     assert said[0][0] > 0
     assert said[-1][0] == pytest.approx(1)
@@ -140,18 +188,18 @@ def blind(seed=0):
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_baselines_see_no_data(name):
-    assert len(default(name).rank(blind()).scores) == 36
+    assert len(VARIANTS[name].rank(blind()).scores) == 36
 
 
 def test_macs_ranks_by_macs():
-    scores = default("macs").rank(blind()).scores
+    scores = VARIANTS["macs"].rank(blind()).scores
     assert scores == tuple(costs.macs(SPACE, config) for config in SPACE)
     by_hand = {"[1,1,8]": 18.6, "[4,3,3]": 40.8, "[7,1,2]": 91.1, "[8,1,1]": 149.3}
     assert {text: round(scores[SPACE.index(text)] / 1e6, 1) for text in by_hand} == by_hand
 
 
 def test_random_order_is_a_permutation_that_each_seed_draws_anew():
-    orders = [default("random_order").rank(blind(seed)).scores for seed in range(20)]
+    orders = [VARIANTS["random_order"].rank(blind(seed)).scores for seed in range(20)]
     assert {tuple(sorted(order)) for order in orders} == {tuple(range(36))}
     assert len(set(orders)) == 20
     taus = [kendalltau(a, b).statistic for a, b in pairwise(orders)]

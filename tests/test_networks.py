@@ -132,6 +132,71 @@ def test_every_configuration_uses_every_weight():
         assert [name for name, g in zip(names, gradients, strict=True) if g is None or not g.any()] == []
 
 
+def unshared(seed=0, model=0, affine=False):
+    network = ResNet(SPACE, affine=affine, shared=False)
+    initialise(network, seed, model)
+    return network
+
+
+def along(network, path):
+    """A plain network with the weights that an unshared one has along a path."""
+    plain = ResNet(SPACE, affine=network.norm.affine)
+    state = network.state_dict()
+    chosen = {f"blocks.{block}.": f"blocks.{block}.{r}." for block, r in enumerate(path[1:])}
+    names = {name: chosen.get(name[:9], name[:9]) + name[9:] for name in plain.state_dict()}
+    plain.load_state_dict({name: state[theirs] for name, theirs in names.items()})
+    return plain
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_the_unshared_network_along_one_path_is_a_plain_network(path, affine):
+    """Trained along one path it stays one, bit for bit; what is off the path rests, momentum and decay included."""
+    network = unshared(affine=affine)
+    plain = along(network, path)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimizers = [torch.optim.SGD(n.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3) for n in (network, plain)]
+    for step in range(3):
+        x, y = images(4, seed=step), torch.arange(4)
+        losses = [F.cross_entropy(n(x, path), y) for n in (network, plain)]
+        assert torch.equal(*losses)
+        for loss, optimizer in zip(losses, optimizers, strict=True):
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+    trained = along(network, path).state_dict()
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in plain.state_dict().items())
+    resting = [
+        name for name in before if name[0] == "b" and not name.startswith(f"blocks.{name[7]}.{path[1 + int(name[7])]}.")
+    ]
+    after = network.state_dict()
+    assert len(resting) == 2 * sum(name[0] == "b" for name in trained)
+    assert all(torch.equal(after[name], before[name]) for name in resting)
+    moved = {name for name in before if not torch.equal(after[name], before[name])}
+    assert {name for name in before if name.endswith("conv1.weight")} - set(resting) <= moved
+
+
+def test_unshared_weights_are_those_of_the_blocks_three_times():
+    counts = {shared: sum(p.numel() for p in ResNet(SPACE, shared=shared).parameters()) for shared in (True, False)}
+    stem_and_classifier = 3 * 16 * 9 + 2 * 16 + 64 * 10 + 10
+    assert counts[False] - stem_and_classifier == 3 * (counts[True] - stem_and_classifier)
+
+
+def test_unshared_weights_are_drawn_by_seed_model_and_name():
+    network = unshared(3, 1)
+    again, other_seed, other_model = (unshared(*key).state_dict() for key in ((3, 1), (4, 1), (3, 2)))
+    drawn = [name for name, p in network.named_parameters() if p.dim() > 1]
+    for name in drawn:
+        tensor = network.state_dict()[name]
+        assert torch.equal(tensor, again[name])
+        assert not torch.equal(tensor, other_seed[name])
+        assert not torch.equal(tensor, other_model[name])
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.equal(network.blocks[4][one].conv2.weight, network.blocks[4][other].conv2.weight)
+    # What has no resolution starts as in the plain network.
+    assert torch.equal(network.conv.weight, made(False, 3, 1).conv.weight)
+
+
 def test_initialisation_is_a_pure_function_of_seed_and_model():
     torch.manual_seed(1)
     first = made(True, seed=3, model=1)
