@@ -175,50 +175,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     if dataset.checksum != claim.checksum:
         raise UsageError(f"{claim.name} was made on another version of {dataset.name} than the one here: use its own")
     chosen = engine.working_engine(options.engine, claim.space, claim.recipe, device)
-    here = {k: v for k, v in train.numerics(claim.recipe, device, dataset, chosen).items() if k != "dataset"}
+    numerics = train.numerics(claim.recipe, device, dataset, chosen)
+    here = {key: value for key, value in numerics.items() if key != "dataset"}
     _require_decidable(claim, runs, here)
     reduced = dataset.reduced(claim.recipe)
-    works = {
-        run: train.work(claim.space, run.config, claim.recipe, len(reduced.train), len(reduced.test)) for run in runs
-    }
+    images = len(reduced.train), len(reduced.test)
+    works = {run: train.work(claim.space, run.config, claim.recipe, *images) for run in runs}
 
     ledger = Ledger(out / "verify" / claim.name, claim.space, claim.recipe)
     ledger.prepare()
     with files.claim(ledger.folder / "work" / "verify.lock") as mine:
         if not mine:
             raise Failure(f"another process verifies {claim.name} in {out}: wait for it, or use another --out")
-        missing = [run for run in runs if not _trained(ledger, run, here)]
-        cli.say(f"{claim.name}: {len(runs) - len(missing)} of {len(runs)} cells are trained again already")
-        if missing:
-            together = options.together or train.default_together(claim.recipe, device)
-            if device.type == "cpu":
-                say_how_long(claim.space, claim.recipe, device, together, sum(works[run] for run in missing))
-            failed, interrupted = train_runs(ledger, missing, works, together, options)
-            if failed:
-                why = "; ".join(f"{run.config} seed {run.seed}: {why}" for run, why in sorted(failed.items()))
-                raise Failure(f"{len(failed)} of {len(runs)} cells could not be trained again: {why}")
-            if left := len(set(runs) - set(ledger.recorded())):
-                again = shlex.join(["python", "-m", "benchmark.verify", *words])
-                line = f"{left} of {len(runs)} cells are not trained yet, so nothing is decided; go on with: {again}"
-                if not interrupted:
-                    raise Failure(line)
-                cli.say(line)
-                return 130
+        left, interrupted = _train_again(ledger, works, here, device, options)
+        if left:
+            again = shlex.join(["python", "-m", "benchmark.verify", *words])
+            line = f"{left} of {len(runs)} cells are not trained yet, so nothing is decided; go on with: {again}"
+            if not interrupted:
+                raise Failure(line)
+            cli.say(line)
+            return 130
         records = {run: record for run in runs if (record := ledger.read(run))}
         verdicts = list(_verdicts(claim, records, here))
         report = _report(claim, options, verdicts, here, records)
         path = out / "verify" / f"{claim.name}-sample{options.sample}-seed{options.seed}.json"
         files.write_atomically(path, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
         shutil.rmtree(ledger.folder)  # the next verification trains anew
-    wrong = [verdict for verdict in verdicts if not verdict.holds]
     if options.json:
         cli.print_json(report)
     else:
         print(*verdicts, sep="\n")
-        print(f"{len(verdicts) - len(wrong)} of {len(verdicts)} cells hold; report: {path}")
-    if wrong:
+        print(f"{sum(v.holds for v in verdicts)} of {len(verdicts)} cells hold; report: {path}")
+    if wrong := [verdict for verdict in verdicts if not verdict.holds]:
         raise Failure(f"{len(wrong)} of {len(verdicts)} cells do not hold: {'; '.join(map(str, wrong))}")
     return 0
+
+
+def _train_again(
+    ledger: Ledger, works: Mapping[Run, float], here: Mapping[str, Any], device: Any, options: Any
+) -> tuple[int, bool]:
+    """Trains what is missing of these runs, works in MACs; how many are left, and whether Ctrl-C ended it."""
+    from benchmark import train
+
+    missing = [run for run in works if not _trained(ledger, run, here)]
+    cli.say(f"{ledger.name}: {len(works) - len(missing)} of {len(works)} cells are trained again already")
+    if not missing:
+        return 0, False
+    together = options.together or train.default_together(ledger.recipe, device)
+    if device.type == "cpu":
+        say_how_long(ledger.space, ledger.recipe, device, together, sum(works[run] for run in missing))
+    failed, interrupted = train_runs(ledger, missing, works, together, options)
+    if failed:
+        why = "; ".join(f"{run.config} seed {run.seed}: {why}" for run, why in sorted(failed.items()))
+        raise Failure(f"{len(failed)} of {len(works)} cells could not be trained again: {why}")
+    return len(set(works) - set(ledger.recorded())), interrupted
 
 
 def _trained(ledger: Ledger, run: Run, here: Mapping[str, Any]) -> bool:

@@ -27,7 +27,8 @@ SMALL = {"dataset": "synthetic", "epochs": 20, "train_images": 32, "eval_images"
 RECIPE = Recipe(**SMALL)
 NAME = Ledger.under("", SPACE, RECIPE).name
 FIRST, SECOND = SPACE.configs[:2]
-PATIENCE = 120  # seconds after which something that must happen counts as not happening
+ONE = ("--together", "1")  # one worker: torch takes longer to load than these runs to train
+PATIENCE = 600  # seconds after which something that must happen counts as not happening
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +36,14 @@ def built(tmp_path_factory, environment):
     """An output folder with a ledger of four runs and its table."""
     out = tmp_path_factory.mktemp("built")
     flags = [word for key, value in SMALL.items() for word in (f"--{key.replace('_', '-')}", str(value))]
-    words = ["-m", "benchmark.build_groundtruth", *flags, "--configs", "1-2", "--seeds", "0", "1", "--out", str(out)]
+    words = ["-m", "benchmark.build_groundtruth", *flags, "--configs", "1-2", "--seeds", "0", "1"]
     done = subprocess.run(
-        [sys.executable, *words], env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        [sys.executable, *words, "--out", str(out), *ONE],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return out
@@ -71,7 +77,7 @@ def contents(folder):
 
 def test_a_true_ledger_is_equal_bit_for_bit_and_left_alone(out, run_python):
     before = contents(out)
-    done = run_python("-m", MODULE, NAME, "--sample", "2", "--out", out)
+    done = run_python("-m", MODULE, NAME, "--sample", "2", "--out", out, *ONE)
     assert done.returncode == 0, done.stderr
     *lines, last = done.stdout.splitlines()
     assert len(lines) == 2
@@ -103,7 +109,7 @@ def test_one_altered_bit_of_one_loss_is_found(out, run_python):
         losses[6] = math.nextafter(losses[6], math.inf)
 
     alter(out, "002-seed1", change)
-    done = run_python("-m", MODULE, out / "ledgers" / NAME, "--sample", "4", "--out", out)
+    done = run_python("-m", MODULE, out / "ledgers" / NAME, "--sample", "4", "--out", out, *ONE)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert sum(line.endswith(": equal bit for bit") for line in lines) == 3
@@ -128,7 +134,7 @@ def test_a_record_that_belies_its_checksum_fails_before_any_training(out, run_py
 
 
 def test_a_killed_verification_goes_on_and_a_stopped_one_decides_nothing(out, environment, run_python):
-    words = ["-m", MODULE, NAME, "--sample", "2", "--together", "1", "--out", str(out)]
+    words = ["-m", MODULE, NAME, "--sample", "2", "--out", str(out), *ONE]
     stopped = run_python(*words, "--stop-after", "0.1s")
     assert stopped.returncode == 1
     error = stopped.stderr.splitlines()[-1]
@@ -163,7 +169,7 @@ def test_cells_trained_by_an_earlier_start_count_only_if_the_same_code_and_numer
     stale["provenance"]["version"] = "0.0.1"
     stale["checksum"] = checksum(stale)
     work.record_path(second).write_text(json.dumps(stale))
-    done = run_python("-m", MODULE, NAME, "--sample", "2", "--out", out)
+    done = run_python("-m", MODULE, NAME, "--sample", "2", "--out", out, *ONE)
     assert done.returncode == 0, done.stderr
     assert "1 of 2 cells are trained again already" in done.stderr
     assert [record["provenance"]["version"] == "0.0.1" for record in report(out, 2)["records"]] == [False, False]
@@ -187,7 +193,7 @@ def test_other_numerics_are_held_against_seed_noise(out, run_python):
 
     for stem in ("001-seed0", "001-seed1", "002-seed0", "002-seed1"):
         alter(out, stem, elsewhere)
-    done = run_python("-m", MODULE, NAME, "--sample", "1", "--out", out)
+    done = run_python("-m", MODULE, NAME, "--sample", "1", "--out", out, *ONE)
     assert done.returncode == 0, done.stderr
     line, _ = done.stdout.splitlines()
     assert "+0.00 points, z +0.00, margin " in line
