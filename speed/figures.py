@@ -75,10 +75,13 @@ def _configurations(result: Mapping[str, Any], path: Path) -> Path:
         medians = [1e3 / row["images_per_second"][side] for row in rows.values()]
         slope, intercept = np.polyfit(mmacs, medians, 1)
         ends = np.array([min(mmacs), max(mmacs)])
-        ratio = f", {training['ratio'][side]:.2f} x ours over the 36" if side in training["ratio"] else ""
+        ratio = (
+            f"; over the 36 it takes {training['ratio'][side]:.2f} times as long" if side in training["ratio"] else ""
+        )
         axes.plot(ends, intercept + slope * ends, color=colour, label=f"{side} (n = {n}{ratio})")
     for config, row in rows.items():
-        axes.annotate(config, (row["mmacs"], 0), (0, 3), textcoords="offset points", fontsize=5.5, ha="center")
+        highest = 1e3 / min(row["images_per_second"].values())
+        axes.annotate(config, (row["mmacs"], highest), (0, 6), textcoords="offset points", fontsize=5.5, ha="center")
     axes.set(
         xlabel="MACs per image, millions",
         ylabel="ms per trained image, all cores",
@@ -94,7 +97,7 @@ def _processes(result: Mapping[str, Any], path: Path) -> Path:
     growth, cores = result["growth"], result["hardware"]["cores"]
     numbers, rates = [int(key) for key in growth["processes"]], list(growth["processes"].values())
     ideal = [rates[0] * min(k, cores) / numbers[0] for k in numbers]
-    axes.plot(numbers, ideal, color="0.75", linestyle="--", label="the first x processes, up to the cores")
+    axes.plot(numbers, ideal, color="0.75", linestyle="--", label="one process times x, up to the cores")
     axes.plot(numbers, rates, marker="o", color=COLOURS["ours"], label="ours")
     axes.set(
         xlabel="processes at once, one thread each",

@@ -281,15 +281,15 @@ def print_table(result: Mapping[str, Any], out: Path) -> None:
     print(f"{machine['cpu']}, {machine['cores']} cores{beside}, torch {result['torch']}, images: {result['images']}")
     counts = ", ".join(f"{side} {n}" for side, n in measured.items())
     print(f"\nimages/s, medians over rounds ({counts}), and how many times as fast ours is")
-    print(f"{'':<11}{'MMACs':>7}" + "".join(f"{s:>10}" for s in sides) + "".join(f"{'/' + s:>10}" for s in others))
+    print(f"{'':<11}{'MMACs':>7}" + "".join(f"{s:>11}" for s in sides) + "".join(f"{'/' + s:>11}" for s in others))
     for config, row in training["by_config"].items():
-        rate = cells(row["images_per_second"], sides, 10, ",.0f")
-        print(f"{config:<11}{row['mmacs']:>7.1f}{rate}{cells(row['ratio'], others, 10, '.2f', 'x')}")
+        rate = cells(row["images_per_second"], sides, 11, ",.0f")
+        print(f"{config:<11}{row['mmacs']:>7.1f}{rate}{cells(row['ratio'], others, 11, '.2f', 'x')}")
     if path := result.get("data path"):
-        rate = cells(path["images_per_second"], sides, 10, ",.0f")
-        print(f"{'data path':<18}{rate}{cells(path['ratio'], others, 10, '.1f', 'x')}")
+        rate = cells(path["images_per_second"], sides, 11, ",.0f")
+        print(f"{'data path':<18}{rate}{cells(path['ratio'], others, 11, '.1f', 'x')}")
     days = {side: cli.readable(value) for side, value in result["whole_table_seconds"].items()}
-    print(f"{'whole table':<18}{cells(days, sides, 10, '')}{cells(training['ratio'], others, 10, '.2f', 'x')}")
+    print(f"{'whole table':<18}{cells(days, sides, 11, '')}{cells(training['ratio'], others, 11, '.2f', 'x')}")
     for side, spread in training["by_round"].items():
         print(f"  against {side}, time-weighted over the 36: {min(spread):.2f} to {max(spread):.2f} by round")
     print(f"  whole table: {len(SPACE) * SEEDS} runs x {RECIPE.epochs} epochs, estimated")

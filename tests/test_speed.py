@@ -51,7 +51,7 @@ def planted_result(rounds=3, beside=0, without=()):
         "torch": "2",
         "images": "random",
         "recipe": {"batch_size": 256},
-        "not_measured": {name: "no C++ compiler" for name in without},
+        "not_measured": dict.fromkeys(without, "no C++ compiler"),
         "floor": None if beside else RATES,
         **summary(found, CONFIGS, 2, names, None if beside else RATES),
         "measurements": found,
@@ -219,7 +219,7 @@ def test_sides_are_chosen_by_name_and_left_out_aloud():
     kept, absent = measure.chosen_sides(None, quick=True)
     assert (kept, list(absent)) == (["ours", "plain"], ["compiled"])
     assert measure.chosen_sides(["compiled"], quick=True)[0] == ["ours", "compiled"]
-    with pytest.raises(UsageError, match="fast.*ours, plain, compiled"):
+    with pytest.raises(UsageError, match=r"fast.*ours, plain, compiled"):
         measure.chosen_sides(["fast"], quick=False)
 
 
@@ -250,7 +250,7 @@ def test_bytes_of_a_step_against_a_hand_count():
     expected = 2 * (3 * 1024 + stem) + (8 + 5) * stem  # the images need no gradient
     expected += 2 * (stem + first) + plain_block * first  # pooled 32 -> 16, then block 1
     expected += 2 * (first + narrow) + 2 * plain_block * narrow  # pooled 16 -> 8, then blocks 2 and 3
-    # blocks 4 and 7 widen: conv1 and the projection read half as many numbers as they write; one norm more
+    # blocks 4 and 7 widen: conv1 and the projection read the narrower input, whose gradients are joined; one norm more
     for before, after in ((narrow, middle), (middle, wide)):
         expected += 2 * 3 * (before + after) + (8 + 5 + 8 + 8) * after + 3 * 2 * after + (3 + 5) * after + 3 * before
         expected += 2 * plain_block * after
@@ -258,11 +258,12 @@ def test_bytes_of_a_step_against_a_hand_count():
     assert floor.step_bytes(SPACE, CONFIGS[0]) == 2 * expected + indices
 
 
+# numbers moved per number of an operation's first tensor; convolutions, additions and pools are counted below
+PASSES = {"native_batch_norm": 3, "native_batch_norm_backward": 5, "relu_": 2, "threshold_backward": 3}
+
+
 class Traffic(TorchDispatchMode):
     """Adds up what the operations of a real step must move, from the tensors that they are really given."""
-
-    # numbers moved per number of the first tensor argument, by operation; convolutions and pools below
-    PASSES = {"native_batch_norm": 3, "native_batch_norm_backward": 5, "relu_": 2, "threshold_backward": 3}
 
     def __init__(self):
         super().__init__()
@@ -273,8 +274,8 @@ class Traffic(TorchDispatchMode):
         name = function.overloadpacket.__name__
         tensors = [a for a in args if isinstance(a, torch.Tensor)]
         images = [t.numel() for t in tensors if t.dim() == 4 and t.dtype == torch.bfloat16]
-        if name in self.PASSES:
-            self.bytes += 2 * self.PASSES[name] * images[0]
+        if name in PASSES:
+            self.bytes += 2 * PASSES[name] * images[0]
         elif name in ("add", "add_") and len(images) == 2:
             self.bytes += 2 * 3 * images[0]
         elif name == "convolution":
