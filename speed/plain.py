@@ -1,4 +1,4 @@
-"""What a user would write without this suite: the other side of every ratio that `measure` prints.
+"""What a user would write without this suite: the other sides of every ratio that `measure` prints.
 
 fp32, contiguous tensors, torch.optim.SGD, torchvision's CIFAR-10 and transforms behind a DataLoader, all cores
 as torch threads, one network at a time. The network itself is the suite's, so that a ratio is about the engine
@@ -41,18 +41,21 @@ def loader(dataset: data.Dataset, recipe: Recipe, workers: int) -> DataLoader:
     return DataLoader(Pictures(dataset), recipe.batch_size, shuffle=True, num_workers=workers, drop_last=True)
 
 
-def train(dataset: data.Dataset, config: Config, recipe: Recipe, cores: int, done: Callable[[], bool]) -> None:
-    """Trains one network, batch after batch."""
+def train(
+    dataset: data.Dataset, config: Config, recipe: Recipe, cores: int, done: Callable[[], bool], compiled: bool = False
+) -> None:
+    """Trains one network, batch after batch; if `compiled`, under torch.compile as it comes (inductor, default mode)."""
     torch.set_num_threads(cores)
     network: nn.Module = networks.ResNet(load_space(), dataset.classes)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
     network.train()
+    run: Callable[..., torch.Tensor] = torch.compile(network) if compiled else network
     while True:
         for x, y in loader(dataset, recipe, WORKERS):
             optimizer.zero_grad()
-            loss = F.cross_entropy(network(x, config.path), y)
+            loss = F.cross_entropy(run(x, config.path), y)
             loss.backward()
             optimizer.step()
             loss.item()
