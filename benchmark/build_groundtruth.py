@@ -106,7 +106,7 @@ class TrainRun:
         except StopIteration as end:
             outcome = end.value
         except RuntimeError as error:
-            if engine.still_computes(device):
+            if engine.still_computes(device, error):
                 raise
             raise Spoiled(f"{run.config} seed {run.seed}: {error}") from error
         if outcome is None:

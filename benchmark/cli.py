@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 from benchmark.errors import Failure, UsageError
 
 ENGINES = ("auto", "compiled", "graph", "eager")  # of benchmark.engine, which needs torch
+
+_FOLDERS = ("--out", "--data")
 
 
 class Parser(argparse.ArgumentParser):
@@ -154,6 +157,12 @@ def readable(seconds: float) -> str:
 def say(text: str) -> None:
     """A line of progress: standard error, so that standard output holds results only."""
     print(text, file=sys.stderr, flush=True)
+
+
+def command_line(module: str, words: Sequence[str]) -> str:
+    """The command as a result may keep it: without the folders of this machine."""
+    kept = [w for i, w in enumerate(words) if w not in _FOLDERS and (i == 0 or words[i - 1] not in _FOLDERS)]
+    return shlex.join(["python", "-m", module, *(w for w in kept if w.partition("=")[0] not in _FOLDERS)])
 
 
 def print_json(value: Any) -> None:

@@ -12,7 +12,6 @@ device does not wait for, since nothing is read back before the epoch ends.
 
 from __future__ import annotations
 
-import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -40,6 +39,10 @@ News = TypeVar("News")
 Result = TypeVar("Result")
 Outputs = tuple[Tensor, Tensor]
 Body = Callable[[], Outputs]
+
+
+class Unrecordable(RuntimeError):
+    """A recording broke off: the allocator of this process cannot be relied upon any more."""
 
 
 class Learner:
@@ -86,7 +89,7 @@ class Learner:
         self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(1) == y).sum()
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode, in which a compiled block is another one than where it is recorded
     def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]], path: Sequence[int]) -> tuple[float, float]:
         """(mean cross-entropy, fraction right) over all images of the batches, weighted by their sizes."""
         self.network.eval()
@@ -144,7 +147,7 @@ class GraphLearner(Learner):
 
     pool  memory that several learners may share if their graphs never run at the same time; None: an own one
 
-    All that happens to a learner must happen on one stream: the one that is current when it first learns.
+    All that happens to a learner must happen on one stream, which must not be the default one: see `own_stream`.
     """
 
     engine = "graph"
@@ -165,6 +168,9 @@ class GraphLearner(Learner):
     def _test(self, x: Tensor, y: Tensor, path: Sequence[int]) -> Outputs:
         if self._written:  # statistics that come and go have no fixed place that a graph could read
             return super()._test(x, y, path)
+        if len(x) != self.recipe.batch_size:  # a last, smaller batch: too rare to be worth blocks of its own
+            with torch.compiler.set_stance("force_eager"):
+                return super()._test(x, y, path)
         return self._replayed("test", super()._test, x, y, path)
 
     @contextmanager
@@ -194,11 +200,9 @@ class GraphLearner(Learner):
         loss, right = recording.outputs
         return loss.clone(), right.clone()  # the next replay writes over the originals
 
-    @torch.inference_mode(False)  # tests call from inference mode; what is made there could not be written to later
     def _recorded(self, body: Callable[..., Outputs], x: Tensor, y: Tensor, path: Sequence[int]) -> Recording:
-        x, y = torch.empty_like(x), torch.empty_like(y)
-        with torch.set_grad_enabled(self.network.training):
-            replay, outputs = self._record(lambda: body(x, y, path))
+        x, y = torch.zeros_like(x), torch.zeros_like(y)
+        replay, outputs = self._record(lambda: body(x, y, path))
         self.optimizer.zero_grad(set_to_none=True)  # gradients live in the pool, where the next graph writes
         return Recording(x, y, replay, outputs)
 
@@ -207,14 +211,16 @@ class GraphLearner(Learner):
 
     def _record(self, body: Body) -> tuple[Callable[[], None], Outputs]:
         """(what replays the body, where its results will be). Runs nothing."""
-        stream = torch.cuda.current_stream(self.device)
-        if stream == torch.cuda.default_stream(self.device):  # which cannot be recorded
-            stream = torch.cuda.Stream(self.device)
-        gc.collect()
-        gc.freeze()  # a recording begins with a collection: over what is new since the last one, not over all of torch
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool, stream=stream, capture_error_mode="thread_local"):
-            outputs = body()
+        stream = torch.cuda.current_stream(self.device)
+        try:
+            with torch.cuda.graph(graph, pool=self.pool, stream=stream, capture_error_mode="thread_local"):
+                outputs = body()
+        except Exception as error:  # the end of a broken recording raises too, and hides what broke it
+            root: BaseException = error
+            while root.__context__ is not None:
+                root = root.__context__
+            raise Unrecordable(f"a step cannot be recorded: {type(root).__name__}: {root}") from error
         return graph.replay, outputs
 
 
@@ -249,7 +255,7 @@ def require_engine(engine: str, device: torch.device) -> None:
 
 
 @lru_cache
-def working_engine(engine: str, space: PoolingSpace, recipe: Recipe, device: torch.device) -> str:
+def working_engine(engine: str, space: PoolingSpace, recipe: Recipe, device: torch.device, affine: bool = True) -> str:
     """The engine to use: `auto` means the fastest. One that fails its probe gives way to the next, with a line."""
     require_engine(engine, device)
     if device.type != "cuda":
@@ -257,7 +263,7 @@ def working_engine(engine: str, space: PoolingSpace, recipe: Recipe, device: tor
     candidates = ENGINES if engine == "auto" else ENGINES[ENGINES.index(engine) :]
     for candidate in candidates[:-1]:
         try:
-            probe(candidate, space, recipe, device)
+            probe(candidate, space, recipe, device, affine)
         except Exception as error:  # compilers and drivers raise anything
             why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             say(f"the {candidate} engine does not work here ({why}): falling back")
@@ -266,8 +272,10 @@ def working_engine(engine: str, space: PoolingSpace, recipe: Recipe, device: tor
     return candidates[-1]
 
 
-def probe(engine: str, space: PoolingSpace, recipe: Recipe, device: torch.device) -> None:
+def probe(engine: str, space: PoolingSpace, recipe: Recipe, device: torch.device, affine: bool = True) -> None:
     """Trains and tests a few steps under an engine and eagerly, from the same weights. Raises where they differ.
+
+    affine: as in stand-alone networks; supernets have other blocks to compile.
 
     Graphs must give the same bits, compiled blocks the same losses within PROBE_MARGIN.
     """
@@ -280,7 +288,7 @@ def probe(engine: str, space: PoolingSpace, recipe: Recipe, device: torch.device
         x = x.contiguous(memory_format=torch.channels_last)
     losses = []
     for name in (engine, "eager"):
-        network = networks.ResNet(space)
+        network = networks.ResNet(space, affine=affine)
         networks.initialise(network, 0)
         (learner,) = learners([network], recipe, device, name)
         with own_stream(device):
@@ -293,28 +301,48 @@ def probe(engine: str, space: PoolingSpace, recipe: Recipe, device: torch.device
         raise RuntimeError(f"its losses are {found.tolist()}, eager ones {expected.tolist()}")
 
 
-def own_stream(device: torch.device) -> AbstractContextManager[Any]:
-    """A block whose work on a GPU is queued on a new stream; nothing on a CPU."""
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """A block whose work on a GPU is queued on a stream that no other such block has; nothing on a CPU."""
     if device.type != "cuda":
-        return nullcontext()
-    stream = torch.cuda.Stream(device)
+        yield
+        return
+    stream = _take_stream(device)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        _idle_streams(device).append(stream)
+
+
+@lru_cache
+def _idle_streams(device: torch.device) -> list[Any]:
+    # Taken again rather than made anew: torch hands out its 32 in turn, and each keeps its libraries' workspaces.
+    return []
+
+
+def _take_stream(device: torch.device) -> Any:
+    idle = _idle_streams(device)
+    stream = idle.pop() if idle else torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
-    return torch.cuda.stream(stream)
+    return stream
 
 
 def taking_turns(steps: Generator[News, None, Result], device: torch.device) -> Generator[News, None, Result]:
     """The same steps, on a GPU all queued on one stream of their own: those of several runs overlap there."""
     if device.type != "cuda":
         return (yield from steps)
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    while True:
-        with torch.cuda.stream(stream):
-            try:
-                news = next(steps)
-            except StopIteration as end:
-                return end.value
-        yield news
+    stream = _take_stream(device)
+    try:
+        while True:
+            with torch.cuda.stream(stream):
+                try:
+                    news = next(steps)
+                except StopIteration as end:
+                    return end.value
+            yield news
+    finally:
+        _idle_streams(device).append(stream)
 
 
 def room_for_another(device: torch.device, under_way: int) -> bool:
@@ -325,8 +353,10 @@ def room_for_another(device: torch.device, under_way: int) -> bool:
     return free > 2 * torch.cuda.memory_reserved(device) / under_way
 
 
-def still_computes(device: torch.device) -> bool:
-    """Whether the device is fit for use after an error: a fault inside a kernel ends every later call on a GPU."""
+def still_computes(device: torch.device, error: BaseException) -> bool:
+    """Whether this process can use the device after an error: a fault inside a kernel ends every later call on a GPU."""
+    if isinstance(error, Unrecordable):
+        return False
     if device.type == "cuda":
         try:
             torch.cuda.synchronize(device)

@@ -160,7 +160,7 @@ class Search:
             progress=lambda done, facts: report({"fraction": done} | facts),
             stop=stop,
             checkpoint=checkpoint,
-            engine=engine.working_engine(self.engine, self.space, self.recipe, device),
+            engine=engine.working_engine(self.engine, self.space, self.recipe, device, affine=False),
         )
         began = time.monotonic()
         try:

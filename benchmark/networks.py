@@ -117,12 +117,18 @@ def compile_blocks(network: nn.Module, backend: str | Callable[..., Any] = "indu
 
     What is compiled is a method of the class, so it is compiled once per (channels, resolution), precision and mode
     in a process, and all blocks and networks of that shape share it: not 36 networks but about 15 blocks.
+    Raises RuntimeError where torch is too old to compile the same bits each time.
     """
     settings = torch._dynamo.config
     limit = "recompile_limit" if hasattr(settings, "recompile_limit") else "cache_size_limit"
     setattr(settings, limit, max(256, getattr(settings, limit)))  # of variants, 8 by default
-    if hasattr(torch._inductor.config, "deterministic"):
-        torch._inductor.config.deterministic = True  # no choice of kernel by a stop watch: it could change bits
+    if backend == "inductor":
+        from torch._inductor import config
+
+        if not hasattr(config, "deterministic"):
+            raise RuntimeError(f"torch {torch.__version__} chooses kernels by a stop watch, which could change bits")
+        config.deterministic = True
+        config.triton.autotune_pointwise = False  # those cannot change bits, but choosing takes time
     for module in network.modules():
         if isinstance(module, ResNet):
             module.stem = torch.compile(module.stem, dynamic=False, fullgraph=True, backend=backend)  # type: ignore[method-assign]

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -82,12 +82,12 @@ def training_pace(
         for seed in range(together)
     ]
     for run in runs:
-        for _ in range(3):
+        for _ in range(engine.WARM_UP + 2):
             next(run)
     torch.cuda.synchronize(device)
     ready = time.perf_counter()
     # An epoch ends with a test, so whole steps are counted only while all runs are in the first epoch.
-    most = len(dataset.train) // RECIPE.batch_size - 4
+    most = len(dataset.train) // RECIPE.batch_size - engine.WARM_UP - 3
     steps = 0
     while steps < most and time.perf_counter() - ready < seconds:
         for run in runs:
@@ -121,7 +121,7 @@ def search_pace(dataset: data.Dataset, name: str, device: torch.device, seconds:
         networks.initialise(made, 0, model)
         return made
 
-    warm_up = 8 * len(SPACE)  # by then nearly every configuration was drawn
+    warm_up = 16 * len(SPACE)  # by then nearly every configuration has come up often enough to be recorded
     count, window = 0, [0.0, 0.0]
 
     def progress(fraction: float, facts: Any) -> None:
@@ -151,11 +151,16 @@ def search_pace(dataset: data.Dataset, name: str, device: torch.device, seconds:
     }
 
 
-def table_minutes(found: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Minutes for 108 runs of 100 epochs, by `engine x together`, from a line through the measured configurations."""
+def table_minutes(found: Sequence[dict[str, Any]], configs: Sequence[Config]) -> dict[str, float]:
+    """Minutes for 108 runs of 100 epochs, by `engine x together`, from a line through the measured configurations.
+
+    Each run's time to get ready is not in it. Where a configuration could not be measured there is no line.
+    """
     minutes = {}
     for name, together in sorted({(f["engine"], f["together"]) for f in found}):
         mine = [f for f in found if (f["engine"], f["together"]) == (name, together)]
+        if len(mine) < len(configs):
+            continue
         macs = [costs.macs(SPACE, SPACE[SPACE.index(f["config"])]) for f in mine]
         a, b = line(macs, [1 / f["images_per_second"] for f in mine])
         mean = sum(a + b * costs.macs(SPACE, config) for config in SPACE) / len(SPACE)
@@ -163,11 +168,13 @@ def table_minutes(found: Sequence[dict[str, Any]]) -> dict[str, float]:
     return minutes
 
 
-def run_tests() -> dict[str, Any]:
+def run_tests(log: Path) -> dict[str, Any]:
+    """Runs the tests marked `gpu`; their output goes to a file as it comes, so that a kill loses none of it."""
     began = time.monotonic()
-    words = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests", "-p", "no:cacheprovider"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    lines = done.stdout.strip().splitlines()
+    words = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/test_gpu.py", "-p", "no:cacheprovider"]
+    with log.open("w") as out:
+        done = subprocess.run(words, stdout=out, stderr=subprocess.STDOUT, check=False)
+    lines = log.read_text().strip().splitlines()
     print("\n".join(lines[-30:]))
     return {"exit_code": done.returncode, "summary": lines[-1] if lines else "", "seconds": time.monotonic() - began}
 
@@ -195,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     seconds = 1.0 if options.quick else 2.0
     began = datetime.now(UTC)
     result: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "speed.gpu_check", *words]),
+        "command": cli.command_line("speed.gpu_check", words),
         "device": train.device_label(device),
         "torch": str(torch.__version__),
         "code": provenance.code_version(),
@@ -205,6 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rates": rates(device),
         "training": [],
         "search": [],
+        "failures": [],
     }
     machine = re.sub(r"\W+", "-", result["device"].lower()).strip("-")
     out = Path(options.out) / f"{machine}-{began:%Y%m%dT%H%M%SZ}.json"
@@ -212,6 +220,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def keep() -> None:  # after every number: whatever ends the run, what was measured is there
         write_atomically(out, (json.dumps(result, indent=1) + "\n").encode())
+
+    def failed(what: str, error: Exception) -> None:
+        cli.say(f"{what}: {' '.join(str(error).split())[:150]}")
+        result["failures"].append({"what": what, "trace": traceback.format_exc()})
+        keep()
 
     usable = [name for name in reversed(engine.ENGINES) if name == engine.working_engine(name, SPACE, RECIPE, device)]
     result["engines"] = usable
@@ -225,8 +238,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for config, name, together in tasks:
         try:
             row = training_pace(dataset, config, name, together, device, seconds)
-        except RuntimeError as error:  # too little memory for so many: the others still count
-            cli.say(f"{config} {name} x {together}: {' '.join(str(error).split())[:150]}")
+        except Exception as error:  # too little memory for so many, say: the others still count
+            failed(f"{config} {name} x {together}", error)
             continue
         pace = row["images_per_second"]
         row["share_of_flops"] = step_flops(SPACE, config) * pace / peak
@@ -238,17 +251,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             f"{row['config']:<10}{name:<10}{together:>5}{pace:>12,.0f} {shares}{ready:>9.1f}{memory:>6.1f}", flush=True
         )
-    result["table_minutes"] = table_minutes(result["training"])
+    result["table_minutes"] = table_minutes(result["training"], configs)
     for name, minutes in result["table_minutes"].items():
         print(f"whole table, {name}: {minutes:.1f} min")
     for name in usable:
-        row = search_pace(dataset, name, device, 2 * seconds)
+        try:
+            row = search_pace(dataset, name, device, 2 * seconds)
+        except Exception as error:
+            failed(f"supernets, {name}", error)
+            continue
         result["search"].append(row)
         keep()
         text = f"{row['iterations_per_second']:.0f} iterations/s, ready after {row['seconds_to_get_ready']:.0f} s"
         print(f"supernets, {name}: {text}; mixture M = {MIXTURE}: {row['minutes_mixture_paper']:.1f} min", flush=True)
     if not options.no_tests:
-        result["tests"] = run_tests()
+        result["tests"] = run_tests(out.with_suffix(".tests.log"))
     result["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     keep()
     print(f"written: {out}")

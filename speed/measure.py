@@ -21,7 +21,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -384,7 +383,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
     absent |= failed
     measured = [side for side in sides if side not in failed]
     result = {
-        "command": shlex.join(["python", "-m", "speed.measure", *words]),
+        "command": cli.command_line("speed.measure", words),
         "quick": options.quick,
         "beside": options.beside,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
