@@ -25,7 +25,7 @@ FLAGS = ["--recipe", "smoke", *(word for k, v in SMALL.items() for word in (f"--
 RUNS = ["--configs", "[1,1,8]", "[1,2,7]", "--seeds", "0", "--together", "1"]
 RECIPE = Recipe.preset("smoke", **SMALL)
 NAME = f"resnet20-cifar10-on-synthetic-{RECIPE.label}-{RECIPE.hash}"
-PATIENCE = 120  # seconds after which something that must happen counts as not happening
+PATIENCE = 600  # seconds after which something that must happen counts as not happening
 
 
 def ledger_of(out):

@@ -14,7 +14,7 @@ import pytest
 from benchmark.errors import UsageError
 from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
 
-PATIENCE = 60  # seconds after which something that must happen counts as not happening
+PATIENCE = 300  # seconds after which something that must happen counts as not happening
 
 
 # Functions for the workers stand at the module's level: they travel by name.
