@@ -25,7 +25,7 @@ LIGHT = [
     "benchmark.table",
     "benchmark.scoring",
     "benchmark.comparison",
-    "benchmark.race",
+    "benchmark.versus",
     "benchmark.compare",
     "benchmark.recipe",
     "benchmark.ranking",

@@ -8,7 +8,7 @@ from planted import SPACE, planted_task, recipe
 from scipy.stats import kendalltau
 
 import benchmark
-from benchmark import race
+from benchmark import versus
 from benchmark.engine import Learner
 from benchmark.errors import UsageError
 from benchmark.ranking import Ranking
@@ -38,7 +38,7 @@ def test_a_curve_is_scored_point_by_point():
         {"epoch": 2, "images": 200, "scores": order.tolist()},
         {"epoch": 3, "images": 300, "scores": MEANS.tolist()},
     ]
-    flat, middle, end = race.curve(ranking(MEANS, history=seen, clock=[1.5, 3.0, 4.5]), TABLE)
+    flat, middle, end = versus.curve(ranking(MEANS, history=seen, clock=[1.5, 3.0, 4.5]), TABLE)
     assert [(p.epoch, p.images, p.seconds) for p in (flat, middle, end)] == [
         (1, 100, 1.5),
         (2, 200, 3.0),
@@ -49,8 +49,8 @@ def test_a_curve_is_scored_point_by_point():
     assert middle.tau == pytest.approx(kendalltau(order, MEANS).statistic)
     assert middle.regret == pytest.approx(MEANS[best] - MEANS[order.argmax()])
     assert (end.tau, end.regret, end.top[2].precision) == (pytest.approx(1), 0, 1)
-    assert [p.seconds for p in race.curve(ranking(MEANS, history=seen), TABLE)] == [None] * 3
-    assert race.curve(ranking(MEANS), TABLE) == []
+    assert [p.seconds for p in versus.curve(ranking(MEANS, history=seen), TABLE)] == [None] * 3
+    assert versus.curve(ranking(MEANS), TABLE) == []
 
 
 def test_a_search_keeps_a_curve_and_is_not_moved_by_it():
@@ -112,22 +112,22 @@ def test_weighted_tau_is_that_of_the_copies_without_pairs_of_one_configuration()
 def test_verdicts():
     sharp = [blurred(0.2, seed) for seed in range(3)]
     blunt = [blurred(2.0, seed) for seed in range(3)]
-    found = race.verdict(sharp, blunt, TABLE)
+    found = versus.verdict(sharp, blunt, TABLE)
     assert found.word == "better"
     taus = [[kendalltau(r.scores, MEANS).statistic for r in group] for group in (sharp, blunt)]
     assert found.difference == pytest.approx(np.mean(taus[0]) - np.mean(taus[1]))
     assert found.interval[0] < found.difference < found.interval[1]
-    back = race.verdict(blunt, sharp, TABLE)
+    back = versus.verdict(blunt, sharp, TABLE)
     assert back.word == "worse"
     assert back.difference == -found.difference
-    assert race.verdict(sharp, [blurred(0.2, 7)], TABLE).word == "unresolved"
-    assert race.verdict(sharp, sharp[:1], TABLE) == race.verdict(sharp, sharp[:1], TABLE)
+    assert versus.verdict(sharp, [blurred(0.2, 7)], TABLE).word == "unresolved"
+    assert versus.verdict(sharp, sharp[:1], TABLE) == versus.verdict(sharp, sharp[:1], TABLE)
     assert "better (+" in str(found)
 
 
 def test_a_verdict_of_a_method_against_itself_is_zero():
     one = [blurred(1.0, 1)]
-    found = race.verdict(one, one, TABLE)
+    found = versus.verdict(one, one, TABLE)
     assert (found.difference, found.interval, found.word) == (0.0, (0.0, 0.0), "unresolved")
 
 
@@ -136,7 +136,7 @@ def test_pairing_narrows_the_interval():
     base = MEANS + 1.5 * np.random.default_rng(0).standard_normal(36)
     near = base + 0.1 * np.random.default_rng(1).standard_normal(36)
     far = MEANS + 1.5 * np.random.default_rng(9).standard_normal(36)
-    width = [np.ptp(race.verdict([ranking(base)], [ranking(x)], TABLE).interval) for x in (near, far)]
+    width = [np.ptp(versus.verdict([ranking(base)], [ranking(x)], TABLE).interval) for x in (near, far)]
     assert width[0] < width[1] / 3
 
 
@@ -144,20 +144,20 @@ def test_entrants_are_named_by_what_differs():
     scores = list(range(36))
     given = [ranking(scores, M=1, decay=0.9), ranking(scores, M=4, decay=0.9), ranking(scores, 1, M=4, decay=0.9)]
     given += [ranking(scores, method="other", M=1)]
-    assert {k: len(v) for k, v in race.entrants(given, TABLE).items()} == {
+    assert {k: len(v) for k, v in versus.entrants(given, TABLE).items()} == {
         "planted M=1": 1,
         "planted M=4": 2,
         "other": 1,
     }
-    rows = race.curves({"a": [ranking(scores, 5, [{"epoch": 1, "images": 7, "scores": scores}])]}, TABLE)
+    rows = versus.curves({"a": [ranking(scores, 5, [{"epoch": 1, "images": 7, "scores": scores}])]}, TABLE)
     assert rows[["method", "seed", "epoch", "images"]].values.tolist() == [["a", 5, 1, 7]]
     assert rows["tau"][0] == pytest.approx(kendalltau(scores, MEANS).statistic)
 
 
 def test_refusals():
     other = Ranking("resnet18-cifar10", tuple(range(56)))
-    for call in (lambda: race.curve(other, TABLE), lambda: race.verdict([blurred(1, 0)], [other], TABLE)):
+    for call in (lambda: versus.curve(other, TABLE), lambda: versus.verdict([blurred(1, 0)], [other], TABLE)):
         with pytest.raises(UsageError, match="resnet18-cifar10"):
             call()
     with pytest.raises(UsageError, match="a ranking of each"):
-        race.verdict([], [blurred(1, 0)], TABLE)
+        versus.verdict([], [blurred(1, 0)], TABLE)
