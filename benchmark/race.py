@@ -151,7 +151,7 @@ class Results:
 
 
 def _printed(row: Published) -> tuple[str, str, str]:
-    return row.architecture, f"{row.accuracy} ± {row.std:g}", "" if row.hours is None else f"{row.hours:g}"
+    return row.architecture, f"{row.accuracy:.2f} ± {row.std:g}", "" if row.hours is None else f"{row.hours:g}"
 
 
 def _each(picks: Sequence[Pick], show: Callable[[Pick], str]) -> str:

@@ -26,6 +26,8 @@ LIGHT = [
     "benchmark.scoring",
     "benchmark.comparison",
     "benchmark.compare",
+    "benchmark.published",
+    "benchmark.race",
     "benchmark.recipe",
     "benchmark.ranking",
     "benchmark.streams",
