@@ -27,6 +27,8 @@ LIGHT = [
     "benchmark.comparison",
     "benchmark.versus",
     "benchmark.compare",
+    "benchmark.published",
+    "benchmark.race",
     "benchmark.recipe",
     "benchmark.ranking",
     "benchmark.streams",
