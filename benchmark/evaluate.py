@@ -343,14 +343,7 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
             if plan := results.attempt(entry, partial(_planned, name, dict(variant.options), table, options)):
                 plans[entry] = plan
 
-    work = dict.fromkeys(plans, 0.0)
-    if hungry := [entry for entry, plan in plans.items() if plan.missing and plan.trains]:
-        search, seeds = plans[hungry[0]].search, plans[hungry[0]].seeds
-        task = search.task(seeds[0])
-        _ = task.data  # what is wrong with the data is said now, and not by every method
-        known = {entry: results.attempt(entry, partial(plans[entry].work, task)) for entry in hungry}
-        work |= {entry: macs for entry, macs in known.items() if macs is not None}
-        _say_how_long(search, sum(work.values()), len(seeds), options)
+    work = _foretold(plans, results, options)
     deadline, code = _deadline(options), 0
     cheap_first = sorted((entry for entry in plans if entry not in results.failed), key=lambda entry: work[entry])
     for place, entry in enumerate(cheap_first, start=1):
@@ -363,6 +356,19 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
             results.scores[entry] = found
     _show(results, options.json)
     return code or (1 if results.failed else 0)
+
+
+def _foretold(plans: dict[race.Entry, Plan], results: race.Results, options: Any) -> dict[race.Entry, float]:
+    """MACs still to be computed for each plan; says what all of them will take."""
+    work = dict.fromkeys(plans, 0.0)
+    if hungry := [entry for entry, plan in plans.items() if plan.missing and plan.trains]:
+        search, seeds = plans[hungry[0]].search, plans[hungry[0]].seeds
+        task = search.task(seeds[0])
+        _ = task.data  # what is wrong with the data is said now, and not by every method
+        known = {entry: results.attempt(entry, partial(plans[entry].work, task)) for entry in hungry}
+        work |= {entry: macs for entry, macs in known.items() if macs is not None}
+        _say_how_long(search, sum(work.values()), len(seeds), options)
+    return work
 
 
 def _carried_out(plan: Plan, table: GroundTruth, options: Any, words: list[str], deadline: float | None) -> Score | int:
