@@ -198,9 +198,8 @@ def _offers() -> dict[str, list[metadata.EntryPoint]]:
     taken = {*built_in(), "all"}
     found: dict[str, list[metadata.EntryPoint]] = {}
     for point in metadata.entry_points(group=GROUP):
-        if point.name not in taken and re.fullmatch(
-            r"[A-Za-z_][\w-]*", point.name, re.ASCII
-        ):  # it becomes a file's name
+        fits = re.fullmatch(r"[A-Za-z_][\w-]*", point.name, re.ASCII)  # it becomes a part of files' names
+        if fits and point.name not in taken:
             found.setdefault(point.name, []).append(point)
     return found
 
