@@ -6,7 +6,8 @@
 Every configuration is trained alone for a few epochs. After each, the weights of every convolution are unfolded to a
 matrix from both sides, the noise is taken off by empirical variational Bayes (Nakajima et al., JMLR 2013), and what
 remains counts: the rank R, here averaged over the convolutions. The paper uses it to choose widths, not poolings; no
-tau is printed. Cost: E' epochs of 36 networks on one half of the data, shared with `short_training`.
+tau is printed. Cost: E' epochs of 36 networks on one half of the data, shared with `short_training`. Weights as drawn
+have rank 0, and it takes some tens of steps until the first one rises: recipe `smoke` is too short, and is told so.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmark.errors import UsageError
+from benchmark.errors import Failure, UsageError
 from benchmark.ranking import Ranking
 from nas_methods import Task
 from nas_methods.alone import Alone
@@ -154,4 +155,9 @@ class Method(Alone):
         means = [[float(np.mean(epoch)) for epoch in one.measured] for one in trained]
         slopes = [rank_slope(series) for series in means]
         scores = slopes if self.score == "slope" else [series[-1] for series in means]
+        if len(set(scores)) == 1:
+            raise Failure(
+                f"every configuration has the same {self.score}, {scores[0]}, after {self.epochs_each} epochs: that is no "
+                "ranking; train longer (--epochs-each) or in smaller batches (--batch-size)"
+            )
         return self.ranking(task, trained, scores, {"rank": means, "slope": slopes})
