@@ -45,12 +45,12 @@ def evbmf(Y: Matrix, sigma2: float | None = None) -> np.ndarray:
         raise UsageError("the matrix holds numbers that are not finite: EVBMF needs finite ones")
     if sigma2 is not None and not 0 < sigma2 < math.inf:
         raise UsageError(f"sigma2 is {sigma2}: the variance of the noise must be finite and above 0")
-    scale = np.abs(Y).max()
+    scale = float(np.abs(Y).max())
     if scale == 0:
         return np.empty(0)
     L, M = sorted(Y.shape)
     wide = Y if len(Y) == L else Y.T  # the same matrix from either side: the same bits
-    s = np.linalg.svd(wide / scale, compute_uv=False)  # to scale: squares of tiny weights would be zero
+    s = np.linalg.svd(wide / scale, compute_uv=False)  # scaled: squares of tiny weights would be zero
     s = np.maximum(s, 1e-10 * s[0])
     alpha = L / M
     tau_bar = 2.5129 * math.sqrt(alpha)  # exact for alpha = 1; kept for all, as everywhere in the literature
