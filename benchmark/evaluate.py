@@ -130,8 +130,8 @@ class Search:
             for indices, count in ((split.train, self.recipe.train_images), (split.validation, self.recipe.eval_images))
         ]
 
-        def network(model: int, shared: bool = True) -> torch.nn.Module:
-            made = networks.ResNet(self.space, dataset.classes, affine=False, shared=shared)
+        def network(model: int, shared: bool = True, affine: bool = False) -> torch.nn.Module:
+            made = networks.ResNet(self.space, dataset.classes, affine=affine, shared=shared)
             networks.initialise(made, seed, model)
             return made
 
@@ -149,7 +149,10 @@ class Search:
             if not mine:
                 return False
             if not path.exists():  # else another process finished it meanwhile
-                ranking = self._rank(seed, report, stop, work / f"{path.stem}.pt")
+                try:
+                    ranking = self._rank(seed, report, stop, work / f"{path.stem}.pt")
+                except nas_methods.Busy:
+                    return False
                 if ranking is None:
                     return None
                 files.write_atomically(path.with_suffix(".csv"), scores_csv(ranking).encode())
@@ -163,18 +166,19 @@ class Search:
         """The method's ranking with all that is known of how it came about; None when asked to stop."""
         from benchmark import engine, train
 
-        device = train.device_named(self.device)
+        device, method = train.device_named(self.device), self.instance()
+        affine = getattr(method, "affine", False)
         task = self.task(
             seed,
             progress=lambda done, facts: report({"fraction": done} | facts),
             stop=stop,
             checkpoint=checkpoint,
-            engine=engine.working_engine(self.engine, self.space, self.recipe, device, affine=False),
+            engine=engine.working_engine(self.engine, self.space, self.recipe, device, affine),
         )
         began = time.monotonic()
         try:
             with engine.own_stream(device):
-                ranking = self.instance().rank(task)
+                ranking = method.rank(task)
         except nas_methods.Stopped:
             return None
         except RuntimeError as error:

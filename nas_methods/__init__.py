@@ -62,6 +62,10 @@ class Stopped(Exception):
     """Raised by a method that was asked to stop and has kept a checkpoint."""
 
 
+class Busy(Exception):
+    """Raised by a method whose work another process is doing just now: it will be asked again."""
+
+
 @dataclass(frozen=True)
 class Halves:
     """The two halves of the training set, ready as batches, and a maker of networks that fit them.
@@ -69,7 +73,9 @@ class Halves:
     train       augmented batches for the weights
     validation  the other half, not augmented: rewards and final scores
     network     network(model) -> supernet number `model`, drawn from (seed, model), batch norm stateless;
-                network(model, shared=False) has a set of weights for each (block, resolution)
+                network(model, shared=False) has a set of weights for each (block, resolution);
+                network(model, affine=True) is a stand-alone network, to be trained on one path only (a method that
+                trains these says `affine = True` in its class, for the engine's probe)
     provenance  data set, split, device, engine and precision: what a checkpoint and a record must know
     """
 
@@ -91,7 +97,7 @@ class Task:
     load        makes the halves; use `task.data`, which calls it once, when first needed
     progress    progress(fraction, facts): call it now and then
     stop        stop() is true when the search should keep a checkpoint and raise `Stopped`
-    checkpoint  where to keep it, or None
+    checkpoint  where to keep it, or None; the folder stays, for what several methods share
     """
 
     space: PoolingSpace
