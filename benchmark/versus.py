@@ -88,7 +88,8 @@ def curves(entrants: Mapping[str, Sequence[Ranking]], table: GroundTruth) -> pd.
                 tops = {f"top{top.k}": top.precision for top in p.top}
                 start = {"method": label, "seed": ranking.provenance.get("seed"), "epoch": p.epoch, "images": p.images}
                 rows.append(start | {"seconds": p.seconds, "tau": p.tau, "regret": p.regret} | tops)
-    return pd.DataFrame(rows)
+    columns = {"seconds": float, "tau": float}  # what is not known is NaN
+    return pd.DataFrame(rows).astype(columns) if rows else pd.DataFrame()
 
 
 @dataclass(frozen=True)

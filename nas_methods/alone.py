@@ -121,7 +121,7 @@ class Alone:
             raise UsageError(f"epochs_each is {self.epochs_each}: it must be a whole number of 1 or more")
 
     def _recipe(self, task: Task) -> SearchRecipe:
-        return replace(task.recipe, epochs=self.epochs_each)  # those of the recipe itself are supernets'
+        return replace(task.recipe, epochs=self.epochs_each, curve_images=0)  # the recipe's own are supernets'
 
     def _works(self, task: Task) -> list[float]:
         half, recipe = task.data.train, self._recipe(task)
@@ -197,15 +197,20 @@ class Alone:
         return Training(accuracy, curves["measured"], results["images"], round(seconds, 3))
 
     def ranking(
-        self, task: Task, trained: Sequence[Training], scores: Sequence[float], history: Mapping[str, Any]
+        self, task: Task, trained: Sequence[Training], series: Sequence[Sequence[float]], history: Mapping[str, Any]
     ) -> Ranking:
-        """The scores with what the trainings cost, whichever method made them."""
+        """The last of each configuration's scores (C, E'), with what the trainings cost, whichever method made them."""
         images = sum(training.images for training in trained)
+        by_epoch = [list(scores) for scores in zip(*series, strict=True)]
+        curve = [
+            {"epoch": e + 1, "images": images * (e + 1) // len(by_epoch), "scores": by_epoch[e]}
+            for e in range(len(by_epoch))
+        ]
         timings = {"seconds": round(sum(training.seconds for training in trained), 3)}
         return Ranking(
             task.space.name,
-            tuple(scores),
-            history={**history, "images": images},
+            tuple(by_epoch[-1]),
+            history={**history, "images": images, "curve": curve},
             provenance={"timings": timings},
         )
 

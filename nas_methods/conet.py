@@ -160,4 +160,6 @@ class Method(Alone):
                 f"every configuration has the same {self.score}, {scores[0]}, after {self.epochs_each} epochs: that is no "
                 "ranking; train longer (--epochs-each) or in smaller batches (--batch-size)"
             )
-        return self.ranking(task, trained, scores, {"rank": means, "slope": slopes})
+        so_far = [[rank_slope(series[: e + 1]) for e in range(len(series))] for series in means]
+        by_score = {"rank": means, "slope": so_far}
+        return self.ranking(task, trained, by_score[self.score], {"rank": means, "slope": slopes})

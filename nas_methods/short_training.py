@@ -27,4 +27,4 @@ class Method(Alone):
     def rank(self, task: Task) -> Ranking:
         trained = self.trainings(task, ranks)  # measured for `conet`, whose trainings these are too
         accuracy = [training.accuracy for training in trained]
-        return self.ranking(task, trained, [series[-1] for series in accuracy], {"accuracy": accuracy})
+        return self.ranking(task, trained, accuracy, {"accuracy": accuracy})

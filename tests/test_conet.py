@@ -226,6 +226,7 @@ def test_scores_are_the_mean_ranks_of_the_last_epoch():
     history = ranking.history
     assert np.shape(history["rank"]) == (len(SPACE), 3)
     assert list(ranking.scores) == [series[-1] for series in history["rank"]]
+    assert [then["scores"] for then in history["curve"]] == np.transpose(history["rank"]).tolist()
     assert history["slope"] == [rank_slope(series) for series in history["rank"]]
     # 64 channels on either side, and as many of them are taken up as the planted share says.
     assert sorted(ranking.scores) == pytest.approx([rank / 64 for rank in range(1, 37)])

@@ -130,6 +130,9 @@ def test_the_score_is_the_accuracy_after_the_last_epoch():
     assert all(score * 32 % 1 == pytest.approx(0, abs=1e-5) for score in ranking.scores)  # shares of 32 images
     assert any(series[-1] != series[0] for series in ranking.history["accuracy"])
     assert ranking.history["images"] == 36 * 3 * 32
+    for e, then in enumerate(ranking.history["curve"]):
+        scores = [series[e] for series in ranking.history["accuracy"]]
+        assert then == {"epoch": e + 1, "images": 36 * (e + 1) * 32, "scores": scores}
 
 
 def test_the_supernets_epochs_do_not_matter_and_these_do(begun, shelved):
