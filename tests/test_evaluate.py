@@ -511,7 +511,7 @@ def test_a_ranking_that_is_there_is_used_again(searched, run):
     assert "is there already" in err
     assert {path: path.stat().st_mtime_ns for path in (out / "rankings").glob("*.*")} == before
     assert json.loads(said) == json.loads(only(out, "scores/*.json").read_text())
-    assert json.loads(said)["recipes"][0].startswith("paper-epochs1-")
+    assert json.loads(said)["recipes"][0].startswith("smoke-epochs1-")
 
 
 @pytest.mark.parametrize(
