@@ -26,7 +26,7 @@ from typing import Any
 import nas_methods
 from benchmark import cli, files, provenance
 from benchmark.errors import Failure, UsageError
-from benchmark.launch import LEAN_ENVIRONMENT, launch
+from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
 from benchmark.ranking import Ranking, ranking_json, read_ranking, read_scores, scores_csv
 from benchmark.recipe import SearchRecipe
 from benchmark.scoring import Score, score
@@ -168,6 +168,10 @@ class Search:
                 ranking = self.instance().rank(task)
         except nas_methods.Stopped:
             return None
+        except RuntimeError as error:
+            if engine.still_computes(device, error):
+                raise
+            raise Spoiled(f"seed {seed}: {error}") from error
         if not isinstance(ranking, Ranking):
             raise Failure(f"method '{self.name}' returned {type(ranking).__name__} where a Ranking was expected")
         if ranking.space != self.space.name:

@@ -83,6 +83,10 @@ def instruction_set(device: torch.device) -> str:
 def numerics(recipe: Recipe, device: torch.device, dataset: data.Dataset, engine: str = "eager") -> dict[str, Any]:
     """What the last bits of a result depend on, beside recipe and seed. A checkpoint is resumed under the same only."""
     libraries = {"cudnn": torch.backends.cudnn.version()} if device.type == "cuda" else {}
+    if engine == "compiled":
+        import triton  # it compiles the blocks
+
+        libraries["triton"] = triton.__version__
     return libraries | {
         "device": device_label(device),
         "instructions": instruction_set(device),

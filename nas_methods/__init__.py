@@ -7,7 +7,9 @@
         def rank(self, task: Task) -> Ranking: ...   # one score per configuration, higher is better
 
 The file's name is the method's name. A method that samples configurations and trains supernets derives
-from `supernet.Sampler` and supplies its formula only. A method sees the task and nothing else: no file in
+from `supernet.Sampler` and supplies its formula only. A method that has scores after each epoch may keep them for
+curves of tau against budget, as `supernet` does: history["curve"], a list of {"epoch", "images", "scores"}, and
+provenance["timings"]["curve"], the seconds at each. A method sees the task and nothing else: no file in
 this package imports the ledger, the tables or the scoring, so that none can look at the answers.
 """
 

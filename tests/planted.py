@@ -23,7 +23,7 @@ CENTRE = 16  # every crop from a padding of 4 holds the pixel in the middle
 def recipe(**changes):
     """Small, in float32 and in one thread. The name of the data set is never looked at here."""
     given = {"dataset": "synthetic", "epochs": 2, "batch_size": 16, "precision": "fp32", "memory_layout": "contiguous"}
-    return SearchRecipe(**given | {"threads": 1, "calibration_images": 32} | changes)
+    return SearchRecipe(**given | {"threads": 1, "calibration_images": 32, "curve_images": 0} | changes)
 
 
 def random_images(count, seed):

@@ -25,6 +25,7 @@ LIGHT = [
     "benchmark.table",
     "benchmark.scoring",
     "benchmark.comparison",
+    "benchmark.race",
     "benchmark.compare",
     "benchmark.recipe",
     "benchmark.ranking",
