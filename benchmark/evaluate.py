@@ -4,9 +4,10 @@
     python -m benchmark.evaluate --method spos --recipe smoke               # the same in a minute, to see it work
     python -m benchmark.evaluate --method ./my_method.py                    # a file of your own
     python -m benchmark.evaluate --scores FILE.csv --table published        # columns: config, score
+    python -m benchmark.evaluate --method darts --retrain                   # and what it finds trained from scratch
     python -m benchmark.evaluate --list
 
-The ranking is kept under OUT/rankings, the score under OUT/scores. Kill a search at any moment: the same command
+The ranking is kept under OUT/rankings, the score under OUT/scores, a find trained again under OUT/retrained. Kill a search at any moment: the same command
 goes on where it stopped, to the same ranking.
 """
 
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import nas_methods
-from benchmark import cli, files, provenance
+from benchmark import cli, files, provenance, retrain
 from benchmark.errors import Failure, UsageError
 from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
 from benchmark.ranking import Ranking, ranking_json, read_ranking, read_scores, scores_csv
@@ -53,6 +54,12 @@ def arguments(method: type[Any] | None) -> cli.Parser:
         parser.add_argument("--together", type=cli.positive, default=1, metavar="K", help="seeds at once (default 1)")
         parser.add_argument(
             "--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h"
+        )
+        parser.add_argument(
+            "--retrain",
+            action="store_true",
+            help="then train what was found from scratch, with the seed of its search, by the table's recipe (where it "
+            "states none: the preset --recipe, in the search's precision), and test it",
         )
         try:
             cli.add_fields(parser, method, "options of the method")
@@ -249,6 +256,9 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
             f"table {table.name} was made on {table.dataset}, the search would see {recipe.dataset}: "
             f"use --dataset {table.dataset} or a --table made on {recipe.dataset}"
         )
+    if options.retrain:
+        retrain.ground_truth_recipe(table, options.recipe, recipe)  # what is wrong with it is said before the search
+    began = time.monotonic()
     search = Search(
         options.method,
         chosen,
@@ -275,9 +285,32 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
     kept = Path(options.out) / "scores" / f"{stem}-vs-{table.name}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(kept, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
-    _show(result, options.json)
     cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)} and {kept}")
+    if options.retrain:
+        return _retrain(search, seeds, result, table, options, words, began)
+    _show(result, options.json)
     return 0
+
+
+def _retrain(
+    search: Search, seeds: list[int], result: Score, table: GroundTruth, options: Any, words: list[str], began: float
+) -> int:
+    """Trains from scratch what was found, and shows it beside the score."""
+    if not options.json:
+        _show(result, False)
+    if options.stop_after is not None:
+        options.stop_after = max(0.0, options.stop_after - (time.monotonic() - began))
+    recipe = retrain.ground_truth_recipe(table, options.recipe, search.recipe)
+    finds = {seed: pick.config for seed, pick in zip(seeds, result.method.picks, strict=True)}
+    done = retrain.retrain(table, recipe, finds, options)
+    if options.json:
+        cli.print_json(result.to_dict() | {"retrained": done.to_dict()})
+    elif done.records:
+        print(done.text())
+    if done.left:
+        again = shlex.join(["python", "-m", "benchmark.evaluate", *words])
+        cli.say(f"{done.left} of {len(seeds)} finds are not trained yet; go on with: {again}")
+    return 130 if done.interrupted else 0
 
 
 def _say_how_long(search: Search, instance: Any, seeds: list[int], options: Any) -> None:

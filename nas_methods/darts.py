@@ -35,9 +35,10 @@ from benchmark.engine import Learner
 from benchmark.errors import Failure, UsageError
 from benchmark.networks import resize
 from benchmark.ranking import Ranking
+from benchmark.space import PoolingSpace
 from benchmark.train import Checkpoint, learning_rate
 from nas_methods import Stopped, Task
-from nas_methods.supernet import Feed
+from nas_methods.supernet import SNAPSHOTS, Feed
 
 ALPHA_LR = {"adam": 0.01, "gaea": 0.1}  # appendix B.1; the paper prints none for GAEA, whose own authors take 0.1
 Batch = tuple[Tensor, Tensor]
@@ -158,6 +159,10 @@ class Alpha:
         else:
             self.values = torch.log_softmax(self.values - self.rate * gradient, dim=1)
 
+    def likely(self) -> np.ndarray:
+        """Logarithms (blocks, resolutions) of the weights, in float64."""
+        return torch.log_softmax(self.values.detach().cpu().double(), dim=1).numpy()
+
     def state(self) -> dict[str, Any]:
         return {"values": self.values.detach(), "adam": self.adam.state_dict() if self.adam else {}}
 
@@ -213,20 +218,23 @@ def search(method: Method, task: Task) -> Ranking:
     learner = Learner(MultiResolution(method.network(task)), recipe, device)
     alpha = Alpha(method, space.depth - 1, len(space.sizes), device)
     iterations = recipe.epochs * train.steps
+    snapshot_every = max(1, math.ceil(recipe.epochs / SNAPSHOTS))
+
     iteration, loss_sum, seconds = 0, 0.0, 0.0
-    history: dict[str, list[Any]] = {"validation_loss": [], "weights": []}
+    history: dict[str, list[Any]] = {"validation_loss": [], "weights": [], "curve": []}
+    clock: list[float] = []  # seconds at each point of the curve
     stamp = {"method": repr(method), "recipe": recipe.hash, "seed": task.seed} | dict(task.data.provenance)
     keeper = Checkpoint(task.checkpoint, stamp)
     if saved := keeper.load():
         learner.restore(saved["learner"])
         alpha.restore(saved["alpha"])
         iteration, loss_sum, seconds = saved["iteration"], saved["loss_sum"], saved["seconds"]
-        history = saved["history"]
+        history, clock = saved["history"], saved["clock"]
     began = time.monotonic() - seconds
 
     def keep() -> None:
         state = {"learner": learner.state(), "alpha": alpha.state(), "iteration": iteration, "loss_sum": loss_sum}
-        keeper.save(state | {"seconds": time.monotonic() - began, "history": history})
+        keeper.save(state | {"seconds": time.monotonic() - began, "history": history, "clock": clock})
 
     batch = min(recipe.batch_size, len(train))
     feed = Feed(task)
@@ -245,8 +253,14 @@ def search(method: Method, task: Task) -> Ranking:
         iteration += 1
         if within + 1 == train.steps:
             history["validation_loss"].append(loss_sum / train.steps)
-            history["weights"].append(np.round(alpha.weights.detach().cpu().numpy().astype(float), 5).tolist())
             loss_sum = 0.0
+            if epoch % snapshot_every == 0 or iteration == iterations:
+                likely = alpha.likely()
+                history["weights"].append(np.exp(likely).round(5).tolist())
+                history["curve"].append(
+                    {"epoch": epoch + 1, "images": iteration * batch, "scores": scores(likely, space)}
+                )
+                clock.append(round(time.monotonic() - began, 3))
         task.progress(iteration / iterations, {"epoch": epoch + 1, "images": iteration * batch})
         if task.stop():
             keep()
@@ -254,14 +268,20 @@ def search(method: Method, task: Task) -> Ranking:
         if keeper.due:
             keep()
 
-    likely = torch.log_softmax(alpha.values.detach().cpu().double(), dim=1).numpy()
-    blocks = np.arange(space.depth - 1)
-    scores = tuple(float(likely[blocks, config.path[1:]].sum()) for config in space)
-    found = space.along((0, *likely.argmax(axis=1).tolist()))
+    likely = alpha.likely()
     return Ranking(
         space.name,
-        scores,
-        pick=str(found),
-        history=history | {"path": list(found.path), "images": iterations * batch},
-        provenance={"engine": learner.engine, "timings": {"seconds": round(time.monotonic() - began, 3)}},
+        tuple(scores(likely, space)),
+        pick=str(space.along((0, *likely.argmax(axis=1).tolist()))),  # ties go to the higher resolution
+        history=history | {"images": iterations * batch},
+        provenance={
+            "engine": learner.engine,
+            "timings": {"seconds": round(time.monotonic() - began, 3), "curve": clock},
+        },
     )
+
+
+def scores(likely: np.ndarray, space: PoolingSpace) -> list[float]:
+    """Log likelihood (C,) of each configuration's path under independent blocks; likely: (blocks, resolutions)."""
+    blocks = np.arange(space.depth - 1)
+    return [float(likely[blocks, config.path[1:]].sum()) for config in space]
