@@ -10,7 +10,7 @@ a batch of the training half (Algorithm 1 of Liu et al.). The find takes the lik
 may rise as well as fall and lie outside the configurations; a configuration scores the log likelihood of its path.
 
 Cost: E epochs, but a step costs all branches of all blocks, 363 M MACs a forward pass (a sampler's: 49 M on average),
-and 5 passes an image; the second order about 3 times that, in memory too. Published (Figure 4, blocks 1 to 9):
+and 5 passes an image; the second order 14, and as much more memory. Published (Figure 4, blocks 1 to 9):
 012220220, 89.23; GAEA 022022210, 89.12 (both in 12 GPU hours); unshared, same initialisation 011222110, 89.85; random
 012220110, 90.03.
 """
@@ -95,8 +95,8 @@ class Method:
         """Expected MACs of the whole search, from which its time on this machine is told beforehand."""
         recipe, train = task.recipe, task.data.train
         # Forward and backward to all weights is three passes, to the mixture alone two. Through a virtual step: three
-        # for the step, three for the loss after it, four back through the step.
-        passes = 3 + (10 if self.second_order else 2)
+        # for the step, three for the loss after it, five back through the step.
+        passes = 3 + (11 if self.second_order else 2)
         return float(passes * mixture_macs(task) * recipe.epochs * train.steps * min(recipe.batch_size, len(train)))
 
     def rank(self, task: Task) -> Ranking:
