@@ -16,7 +16,7 @@ from typing import Any
 from benchmark import cli
 from benchmark.build_groundtruth import say_how_long, train_runs
 from benchmark.errors import Failure, UsageError
-from benchmark.ledger import CorruptRecord, Ledger, Run
+from benchmark.ledger import CorruptRecord, Ledger, Run, table_name
 from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.space import Config
 from benchmark.table import GroundTruth
@@ -62,7 +62,8 @@ def retrain(table: GroundTruth, recipe: Recipe, finds: Mapping[int, str], option
     `stop_after` as the command's flags give them. Raises UsageError for a find that names no network, Failure if a
     training fails.
     """
-    ledger = Ledger(Path(options.out) / "retrained" / Ledger.under("", table.space, recipe).name, table.space, recipe)
+    folder = Path(options.out) / "retrained" / table_name(table.space, recipe)
+    ledger = Ledger(folder, table.space, recipe)
     runs = [Run(seed, table.space.architecture(find)) for seed, find in sorted(finds.items())]
     interrupted = False
     if missing := [run for run in runs if not _record(ledger, run, options.out)]:

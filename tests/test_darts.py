@@ -2,6 +2,10 @@
 
 import copy
 import math
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,10 +15,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from planted import GAINS, SPACE, Planted, codes_of, planted_task, random_images, recipe, stop_every, task, to_the_end
+from test_evaluate import HASTY, SMALL, lasting, only, table_at
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from benchmark import Ranking, networks
+from benchmark import Ranking, evaluate, networks
+from benchmark.cli import given_fields
 from benchmark.engine import Learner
 from benchmark.errors import Failure, UsageError
 from benchmark.space import Config, PoolingSpace
@@ -359,6 +365,42 @@ def test_options_out_of_range_are_named(options, said):
 
 def test_the_rate_is_stated_and_is_the_optimizers_own_by_default():
     assert (Method().alpha_lr, Method(optimizer="gaea").alpha_lr, Method(alpha_lr=0.5).alpha_lr) == (0.01, 0.1, 0.5)
+
+
+# The command --------------------------------------------------------------------------------------------------------
+
+
+def test_a_bare_flag_is_true():
+    def given(*words):
+        return given_fields(evaluate.arguments(Method).parse(["--method", "darts", *words]), Method)
+
+    assert given("--second-order", "--optimizer", "gaea") == {"second_order": True, "optimizer": "gaea"}
+    assert given("--second-order", "false") == {"second_order": False}
+    assert given() == {}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill")
+def test_killed_and_started_again_the_command_ranks_alike(tmp_path, environment, monkeypatch, capfd):
+    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    script = tmp_path / "hasty.py"
+    script.write_text(HASTY)
+    small = [*SMALL, "--batch-size", "4", "--train-images", "12", "--eval-images", "4", "--method", "darts"]
+    words = [*small, "--table", str(table_at(tmp_path / "tables")), "--out"]
+    process = subprocess.Popen([sys.executable, script, *words, str(tmp_path / "killed")], env=environment)
+    try:
+        while not list((tmp_path / "killed" / "rankings" / "work").glob("*.pt")):
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not list((tmp_path / "killed" / "rankings").glob("*.json"))
+    for out in ("killed", "undisturbed"):
+        assert evaluate.main([*words, str(tmp_path / out)]) == 0
+    assert "starts afresh" not in capfd.readouterr().err
+    killed, undisturbed = (only(tmp_path / out, "rankings/*.json") for out in ("killed", "undisturbed"))
+    assert lasting(killed) == lasting(undisturbed)
+    assert lasting(killed)["provenance"]["engine"] == "eager"
 
 
 # Cost ---------------------------------------------------------------------------------------------------------------
