@@ -22,7 +22,7 @@ import operator
 import time
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ from benchmark.networks import resize
 from benchmark.ranking import Ranking
 from benchmark.space import PoolingSpace
 from benchmark.train import Checkpoint, learning_rate
-from nas_methods import Stopped, Task
+from nas_methods import Published, Stopped, Task, Variant
 from nas_methods.supernet import SNAPSHOTS, Feed
 
 ALPHA_LR = {"adam": 0.01, "gaea": 0.1}  # appendix B.1; the paper prints none for GAEA, whose own authors take 0.1
@@ -64,6 +64,23 @@ class Method:
     optimizer: Literal["adam", "gaea"] = "adam"
     second_order: bool = False
     alpha_lr: float = 0.0
+
+    VARIANTS: ClassVar[tuple[Variant, ...]] = (
+        Variant(
+            {},
+            (
+                Published(1, 2, "DARTS, fully shared", "012220220", 89.23, 0.13),
+                Published(2, 2, "DARTS", "012220220", 89.23, 0.08, 12.0),
+            ),
+        ),
+        Variant({"sharing": "unshared"}, (Published(1, 3, "DARTS, not shared, same init.", "011222110", 89.85, 0.18),)),
+        Variant(
+            {"sharing": "unshared", "init": "random"},
+            (Published(1, 4, "DARTS, not shared, random init.", "012220110", 90.03, 0.21),),
+        ),
+        Variant({"optimizer": "gaea"}, (Published(2, 1, "DARTS + GAEA", "022022210", 89.12, 0.1, 12.0),)),
+        Variant({"second_order": True}),
+    )
 
     def __post_init__(self) -> None:
         for name, choices in (

@@ -149,5 +149,6 @@ def test_the_recipe_that_the_table_states_rules():
     assert ground_truth_recipe(table, "paper", SearchRecipe()) == RECIPE
 
 
-def test_only_searches_can_be_retrained(refused):  # noqa: F811
+def test_only_one_search_at_a_time_can_be_retrained(refused):  # noqa: F811
+    assert "give its name" in refused("--method", "all", "--retrain")
     assert "'--retrain'" in refused("--scores", "x.csv", "--retrain")
