@@ -69,16 +69,16 @@ class Method:
         Variant(
             {},
             (
-                Published(1, 2, "DARTS, fully shared", "012220220", 89.23, 0.13),
-                Published(2, 2, "DARTS", "012220220", 89.23, 0.08, 12.0),
+                Published(1, 2, "DARTS, fully shared", "Fig. 4a", 89.23, 0.13),
+                Published(2, 2, "DARTS", "Fig. 4a", 89.23, 0.08, 12.0),
             ),
         ),
-        Variant({"sharing": "unshared"}, (Published(1, 3, "DARTS, not shared, same init.", "011222110", 89.85, 0.18),)),
+        Variant({"sharing": "unshared"}, (Published(1, 3, "DARTS, not shared, same init.", "Fig. 4b", 89.85, 0.18),)),
         Variant(
             {"sharing": "unshared", "init": "random"},
-            (Published(1, 4, "DARTS, not shared, random init.", "012220110", 90.03, 0.21),),
+            (Published(1, 4, "DARTS, not shared, random init.", "Fig. 4b", 90.03, 0.21),),
         ),
-        Variant({"optimizer": "gaea"}, (Published(2, 1, "DARTS + GAEA", "022022210", 89.12, 0.1, 12.0),)),
+        Variant({"optimizer": "gaea"}, (Published(2, 1, "DARTS + GAEA", "Fig. 4a", 89.12, 0.1, 12.0),)),
         Variant({"second_order": True}),
     )
 
