@@ -141,7 +141,7 @@ class Alone:
         """
         torch.set_num_threads(task.recipe.threads)
         stamp = {name: value for name, value in task.data.provenance.items() if name != "method_code"} | {
-            "code": [code_hash("alone"), code_hash(inspect.getfile(measure))],
+            "code": [code_hash(__file__), code_hash(inspect.getfile(measure))],
             "format": train.CHECKPOINT_FORMAT,
             "recipe": self._recipe(task).hash,
             "scipy": version("scipy"),

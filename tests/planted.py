@@ -146,7 +146,7 @@ class Planted(nn.Module):
         return GAINS[number, r].item() * resize(x, 32 >> r)
 
     def head(self, x):
-        return x.mean((2, 3)) + self.bias
+        return x.mean((2, 3)) + self.bias + 0 * self.weight.sum()  # part of the graph, as a second order needs it
 
 
 def planted_images(count, seed):

@@ -215,7 +215,7 @@ def test_trainings_that_anything_else_decided_are_not_taken(begun, shelved, monk
     elif change == "scipy":
         monkeypatch.setattr(alone, "version", lambda name: "0")
     else:
-        name = "alone" if change == "code of the trainings" else conet.__file__
+        name = alone.__file__ if change == "code of the trainings" else conet.__file__
         monkeypatch.setattr(alone, "code_hash", lambda of: "other" if of == name else code_hash(of))
     with pytest.raises(Stopped):
         method.rank(task(**given))
