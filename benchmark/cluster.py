@@ -30,7 +30,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from benchmark import cli, files
 from benchmark.errors import Failure, UsageError
@@ -41,6 +41,13 @@ SILENCE_SECONDS = 600.0  # for which Slurm's controller may be away while we wai
 REQUEUE_SECONDS = 3.0  # between two tries to go back into the queue
 BEFORE_IT_LISTENED = (128 + signal.SIGUSR2, 128 + signal.SIGTERM)  # how a task ends that a notice met while it started
 TELLING = [re.compile(words, re.IGNORECASE) for words in (r"memory limit|out.of.memory|oom", r"\w+Error\b|fatal")]
+KINDS: dict[str, tuple[Any, str]] = {  # by the first word of a setting's type: what TOML gives, and what people call it
+    "str": (str, "text"),
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "list": (list, "a list of lines"),
+    "dict": (dict, "a table"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +85,11 @@ class Settings:
         known = [entry.name for entry in fields(cls)]
         if unknown := [key for key in said if key not in known]:
             raise UsageError(f"{path}: unknown key '{unknown[0]}': the keys are {', '.join(known)}")
-        for key, hint in get_type_hints(cls).items():
-            value = said.get(key)
-            kinds = tuple(getattr(kind, "__origin__", kind) for kind in (get_args(hint) or (hint,)))
-            if hint is float or hint == list[str] or hint == dict[str, Any]:
-                kinds = {float: (int, float)}.get(hint, (getattr(hint, "__origin__", hint),))
-            if key in said and (not isinstance(value, kinds) or isinstance(value, bool)):
-                named = {str: "text", int: "a whole number", list: "a list of lines", dict: "a table"}
-                raise UsageError(f"{path}: {key} is {value!r}: it must be {named.get(kinds[0], 'a number')}")
+        for entry in fields(cls):
+            value = said.get(entry.name)
+            kinds, words = next(of for start, of in KINDS.items() if str(entry.type).startswith(start))
+            if entry.name in said and (not isinstance(value, kinds) or isinstance(value, bool)):
+                raise UsageError(f"{path}: {entry.name} is {value!r}: it must be {words}")
         if any(not isinstance(line, str) for line in said.get("setup", ())):
             raise UsageError(f"{path}: setup is {said['setup']!r}: it must be a list of lines")
         try:

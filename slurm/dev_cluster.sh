@@ -4,6 +4,7 @@
 #     apt-get install slurm-wlm munge
 #     slurm/dev_cluster.sh up        # daemons, in a few seconds; prints what to export
 #     slurm/dev_cluster.sh status    # nodes and jobs
+#     slurm/dev_cluster.sh kill n2   # slurmd dies, its steps go on (crash n2: these as well; start n2: it is back)
 #     slurm/dev_cluster.sh down      # ends every job, step and daemon, and removes the folder
 #
 # All that it writes lies in $DEV_CLUSTER (default /tmp/nasbench-dev-cluster); ports are $DEV_CLUSTER_PORT and the next
@@ -18,10 +19,14 @@ PATH=$PATH:/usr/sbin:/sbin
 
 fail() { echo "dev_cluster: $*" >&2; exit 1; }
 
+# Whether a process runs; a dead one may stay listed until its parent has asked for it.
+alive() { [[ $(ps -o stat= -p "$1") == [!Z]* ]]; }
+
 # The process that a pid file names, if it is alive and is what it should be: pids are used again.
 pid_of() {
   local pid
-  pid=$(cat "$root/run/$1.pid" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "${1%%.*}" ] && echo "$pid"
+  pid=$(cat "$root/run/$1.pid" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "${1%%.*}" ] &&
+    alive "$pid" && echo "$pid"
 }
 
 start() {
@@ -48,21 +53,32 @@ kill_one() {
     *) fail "kill what? munged, slurmctld, ${nodes[*]}" ;;
   esac
   kill -9 "$pid"
-  while kill -0 "$pid" 2>/dev/null && [ "$(ps -o stat= -p "$pid" | cut -c1)" != Z ]; do sleep 0.1; done
+  while alive "$pid"; do sleep 0.1; done
+}
+
+# As when the power goes: the daemon of a node and all that runs there, with no time for a last word.
+crash() {
+  local pid parent pids=()
+  kill_one "$1"
+  for pid in $(members); do
+    grep -qzxF "SLURMD_NODENAME=$1" "/proc/$pid/environ" 2>/dev/null || continue
+    pids+=("$pid")
+    parent=$(ps -o ppid= -p "$pid" | tr -d ' ')
+    [ "$(cat "/proc/$parent/comm" 2>/dev/null)" != slurmstepd ] || pids+=("$parent")
+  done
+  [ ${#pids[@]} = 0 ] && return
+  kill -STOP "${pids[@]}" 2>/dev/null || true
+  kill -9 "${pids[@]}" 2>/dev/null || true
 }
 
 # Every process that a step of this cluster started, or that is one: they carry its configuration in their environment.
 members() {
-  local folder pid
-  for folder in /proc/[0-9]*; do
-    pid=${folder#/proc/}
-    [ "$pid" = "$$" ] || [ "$pid" = "$PPID" ] && continue
-    case $(cat "$folder/comm" 2>/dev/null) in
-      slurmctld | slurmd | slurmstepd) grep -qzxF "SLURM_CONF=$SLURM_CONF" "$folder/environ" 2>/dev/null && echo "$pid" ;;
-      *)
-        grep -qzxF "SLURM_CONF=$SLURM_CONF" "$folder/environ" 2>/dev/null &&
-          grep -qz '^SLURM_JOB_ID=' "$folder/environ" 2>/dev/null && echo "$pid"
-        ;;
+  local file pid
+  for file in $(grep -lzxF "SLURM_CONF=$SLURM_CONF" /proc/[0-9]*/environ 2>/dev/null); do
+    pid=${file//[^0-9]/}
+    case $(cat "/proc/$pid/comm" 2>/dev/null) in
+      slurmctld | slurmd | slurmstepd) echo "$pid" ;;
+      *) grep -qz '^SLURM_JOB_ID=' "$file" 2>/dev/null && echo "$pid" ;;
     esac
   done
   return 0
@@ -150,6 +166,7 @@ case ${1:-} in
   status) [ -e "$root" ] || fail "not up"; sinfo --Node --long; squeue --array ;;
   start) start "${2:-}" ;;
   kill) kill_one "${2:-}" ;;
+  crash) crash "${2:-}" ;;
   members) members ;;
-  *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
