@@ -188,8 +188,9 @@ def launch(
         os.environ.update(environment or {})  # some variables are read before any of our code runs
         # Ctrl-C reaches the whole group of processes, a scheduler's signals all of them: none may end a worker before
         # it can listen. What comes while it starts waits for it.
-        resource_tracker.ensure_running()  # which unblocks signals on its own way up
         blocked = _block(POLITE)
+        resource_tracker.ensure_running()  # which unblocks some on its own way up
+        _block(POLITE)
         try:
             process.start()
         finally:

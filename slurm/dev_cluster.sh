@@ -19,8 +19,14 @@ PATH=$PATH:/usr/sbin:/sbin
 
 fail() { echo "dev_cluster: $*" >&2; exit 1; }
 
+# State and parent of a process.
+facts() {
+  local all
+  all=$(cat "/proc/$1/stat" 2>/dev/null) && all=${all##*) } && echo "${all%% *} $(cut -d' ' -f2 <<<"$all")"
+}
+
 # Whether a process runs; a dead one may stay listed until its parent has asked for it.
-alive() { [[ $(ps -o stat= -p "$1") == [!Z]* ]]; }
+alive() { [[ $(facts "$1") == [!ZX]* ]]; }
 
 # The process that a pid file names, if it is alive and is what it should be: pids are used again.
 pid_of() {
@@ -63,7 +69,7 @@ crash() {
   for pid in $(members); do
     grep -qzxF "SLURMD_NODENAME=$1" "/proc/$pid/environ" 2>/dev/null || continue
     pids+=("$pid")
-    parent=$(ps -o ppid= -p "$pid" | tr -d ' ')
+    parent=$(facts "$pid" | cut -d' ' -f2)
     [ "$(cat "/proc/$parent/comm" 2>/dev/null)" != slurmstepd ] || pids+=("$parent")
   done
   [ ${#pids[@]} = 0 ] && return
@@ -89,6 +95,7 @@ up() {
   for program in munged slurmctld slurmd sbatch; do
     command -v "$program" >/dev/null || fail "$program is not installed: apt-get install slurm-wlm munge"
   done
+  getent hosts "$(uname -n)" >/dev/null || fail "$(uname -n) has no address: add it to /etc/hosts beside 127.0.0.1"
   [ ! -e "$root" ] || fail "$root is there already: slurm/dev_cluster.sh down removes it"
   mkdir -p "$root"/{run,log,state,spool,munge}
   chmod 755 "$root"
@@ -96,7 +103,7 @@ up() {
   chmod 600 "$root/munge/key"
   chown -R munge:munge "$root/munge"
   local host
-  host=$(hostname -s)
+  host=$(uname -n | cut -d. -f1)
   cat >"$SLURM_CONF" <<END
 ClusterName=dev
 SlurmctldHost=$host(127.0.0.1)
