@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ HOARD = 2_500_000_000  # bytes: more than a task may have
 class Audited(TrainRun):
     """Trains a run, notes every step in AUDIT/NAME, and once takes far too much memory."""
 
-    def __call__(self, run: Run, report: Any, stop: Any) -> Iterator[None]:
+    def __call__(self, run: Run, report: Any, stop: Any) -> Generator[None, None, bool | None]:
         audit, name = Path(os.environ["CHAOS_AUDIT"]), self.ledger.stem(run)
         build_groundtruth.REPORT_SECONDS = -1.0  # every step
         if name == os.environ["CHAOS_HOARDER"] and not (audit / "hoarded").exists():
