@@ -264,3 +264,28 @@ def test_a_node_that_dies_a_controller_that_restarts_and_a_table_as_if_nothing_h
     assert [p.read_text() for p in sorted((out / "tables").glob("*.csv"))] == [
         p.read_text() for p in sorted((here / "tables").glob("*.csv"))
     ]
+
+
+# --- methods ---
+
+
+def test_rankings_made_on_the_cluster_are_those_made_here(tmp_path, dev_cluster):
+    settings = tmp_path / "cluster.toml"
+    settings.write_text('time = "5m"\nmemory = "1500M"\nnotice = 20\nlease = 4\n')
+    words = [sys.executable, "-m", "benchmark.evaluate", "--method", "random_order", "--seeds", "0", "1", "2"]
+    slurm = ["--where", "slurm", "--cluster", str(settings), "--together", "2", "--wait"]
+    made = {}
+    for where, more in (("here", []), ("slurm", slurm)):
+        out = tmp_path / where
+        done = subprocess.run(
+            [*words, *more, "--out", str(out)], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert list((out / "rankings" / "work").iterdir()) == []
+        rankings = {path.name: json.loads(path.read_text()) for path in (out / "rankings").glob("*.json")}
+        assert len(rankings) == 3
+        for ranking in rankings.values():
+            del ranking["provenance"]["timings"]
+        made[where] = rankings, done.stdout
+    assert "3 searches are submitted" in done.stderr
+    assert made["here"] == made["slurm"]
