@@ -323,7 +323,11 @@ def lines(
     counts["in no queue"] = len(left.keys() - queued - set(running) - failed.keys())
     summary = ", ".join(f"{count} {key}" for key, count in counts.items() if count or key == "queued")
     found = [f"{summary} ({sum(task.running for task in tasks)} of {len(tasks)} tasks run)"]
-    found += [f"  {task.job} on {task.node}: {last_line(task.log)}" for task in tasks if task.running]
+    for task in tasks:
+        if task.running:
+            names = ", ".join(left[name] for name in task.names if name in running) or "nothing yet"
+            said = last_line(task.log)
+            found.append(f"  {task.job} on {task.node}: {names}" + (f" ({said})" if said.startswith("task: ") else ""))
     if reasons := sorted({task.reason for task in tasks if not task.running}):
         found.append(f"  queued tasks wait for: {', '.join(reasons)}")
     for name, times in failed.items():

@@ -158,6 +158,12 @@ class Terms:
     watch: Watch = field(default_factory=Watch)
 
 
+def patience_of(said: dict[str, Any]) -> float:
+    """Seconds of silence after which the holder of a lease asks to be taken for dead."""
+    seconds = said.get("seconds")
+    return seconds if isinstance(seconds, int | float) else LEASE_SECONDS
+
+
 @contextmanager
 def claim(lock: Path, terms: Terms | None = None) -> Iterator[Lease | None]:
     """Yields a lease while this process alone holds the claim, None where another one does.
@@ -187,9 +193,7 @@ def claim(lock: Path, terms: Terms | None = None) -> Iterator[Lease | None]:
         else:
             said, sign = found
             died_here = locked and said.get("locked") is True and said.get("host") == host()
-            patience = said.get("seconds")
-            patience = patience if isinstance(patience, int | float) else LEASE_SECONDS
-            mine = (died_here or terms.watch.silent(path, sign) > patience) and lease.take(over=True)
+            mine = (died_here or terms.watch.silent(path, sign) > patience_of(said)) and lease.take(over=True)
         yield lease if mine else None
     finally:
         lease.release()
@@ -198,8 +202,13 @@ def claim(lock: Path, terms: Terms | None = None) -> Iterator[Lease | None]:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether somebody seems to hold the claim. Changes nothing; of another host's holder only the lease is seen."""
+    """Whether somebody seems to hold the claim, for people to read. Changes nothing.
+
+    Of a holder on another host only the lease is seen; one that is very old by the clock here passes for left behind.
+    """
     found = read_lease(lock.with_suffix(".lease"))
+    if found is not None and time.time() - found[1][1] / 1e9 > 3 * patience_of(found[0]):
+        found = None
     if not lock.exists():
         return found is not None
     held = FileLock(lock)

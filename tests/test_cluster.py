@@ -153,12 +153,12 @@ def test_waiting_survives_a_controller_that_is_away_for_a_while(queue, slurm, mo
 
 def test_the_summary_counts_every_item_once(queue, slurm):
     slurm("squeue", 'printf "nbp-1|7|0|RUNNING|n3|None\\n"')
-    (queue.folder / "tasks" / "7_0_0_log.out").write_text("begins\nhalf way\n")
+    (queue.folder / "tasks" / "7_0_0_log.out").write_text("begins\ntask: 50.0% · 1/2 done\n")
     cluster.note_failure(queue.folder, "c", "the loss is nan", 2)
     left = {name: name.upper() for name in "abcd"}
     first, task, failed = cluster.lines(queue, queue.tasks(), left, running={"a"})
     assert first == "1 running, 1 queued, 1 failed, 1 in no queue (1 of 1 tasks run)"
-    assert task == "  7_0 on n3: half way"
+    assert task == "  7_0 on n3: A (task: 50.0% · 1/2 done)"
     assert failed.startswith("  failed 1 of at most 2 times: C: the loss is nan (log: ")
 
 

@@ -151,6 +151,15 @@ def test_where_the_file_system_has_no_locks_the_lease_alone_decides(lock, clock,
         assert claimed(lock, terms)
 
 
+def test_a_lease_that_was_left_behind_long_ago_is_not_shown_as_held_but_waited_for_all_the_same(lock, on):
+    on("near")
+    left_behind(lock, seconds=30)
+    assert is_held(lock)
+    os.utime(lock.with_suffix(".lease"), (time.time() - 100,) * 2)
+    assert not is_held(lock)
+    assert not claimed(lock, Terms())
+
+
 def test_two_that_find_no_lease_do_not_both_get_it(lock):
     first, second = (files.Lease(lock.with_suffix(".lease"), 30.0, False) for _ in range(2))
     assert first.take(over=False)
