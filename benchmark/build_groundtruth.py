@@ -25,7 +25,7 @@ from typing import Any
 from filelock import FileLock
 
 from benchmark import cli, cluster, costs, files, provenance
-from benchmark.errors import Failure
+from benchmark.errors import Failure, UsageError
 from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
 from benchmark.ledger import CorruptRecord, Ledger, Run
 from benchmark.recipe import Recipe
@@ -282,7 +282,7 @@ def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
             ledger.read(run)
             ledger.sweep(run)
         except CorruptRecord as error:
-            with ledger.claim(run) as mine:
+            with ledger.claim(run, wait=True) as mine:
                 if mine and ledger.record_path(run).exists():  # another builder may have been quicker
                     cli.say(f"{error}: kept as {ledger.set_aside(run).name}, to be trained again")
     done = set(ledger.recorded())
@@ -378,8 +378,11 @@ def _print_status(ledger: Ledger, configs: Sequence[Any], seeds: list[int], queu
     said = _status_json(ledger, state)
     lines: list[str] = []
     if queue.folder.exists():
-        tasks = queue.tasks()
-        lines = _slurm_lines(ledger, configs, seeds, queue, tasks)
+        try:
+            tasks = queue.tasks()
+            lines = _slurm_lines(ledger, configs, seeds, queue, tasks)
+        except (Failure, UsageError) as error:
+            tasks, lines = [], [f"on Slurm: not known ({error})"]
         said["slurm"] = {"tasks": [task.to_dict() for task in tasks], "failed": queue.failed()}
     if as_json:
         cli.print_json(said)

@@ -27,6 +27,7 @@ import time
 import tomllib
 import uuid
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -160,7 +161,7 @@ class Queue:
             raise UsageError("where slurm needs submitit: pip install 'nas-bench-pooling[slurm]'") from None
         for part in ("arrays", "marks", "failed", "tasks"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
-        with files.claim(self.folder / "submit.lock") as mine:
+        with files.claim(self.folder / "submit.lock", wait=True) as mine:
             if not mine:
                 raise Failure(f"another process submits to {self.folder} at this moment: let it finish")
             busy = {name for task in self.tasks() for name in task.names}
@@ -278,8 +279,9 @@ class Queue:
 
     def clear(self) -> None:
         """Removes the folder once nothing is queued any more. For when all items are done."""
-        if self.folder.exists() and not self.tasks():
-            shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(Failure, UsageError):  # Slurm does not answer, or is not here: it stays
+            if self.folder.exists() and not self.tasks():
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def wait(self, look: Callable[[list[Queued]], str]) -> None:
         """Until Slurm has none of the tasks; meanwhile `look` gives the line to show. Survives a restarting controller."""

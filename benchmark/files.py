@@ -165,15 +165,18 @@ def patience_of(said: dict[str, Any]) -> float:
 
 
 @contextmanager
-def claim(lock: Path, terms: Terms | None = None) -> Iterator[Lease | None]:
+def claim(lock: Path, terms: Terms | None = None, wait: bool = False) -> Iterator[Lease | None]:
     """Yields a lease while this process alone holds the claim, None where another one does.
 
     Two things hold it, for neither does on its own. A lock of the operating system goes when its holder does, however
     that ends, so that a rerun on the same host goes on at once; but over a network it may not work, or outlive a dead
     node. A lease, a file beside it with a heartbeat, works everywhere; but a dead holder's has to be waited for.
 
-    terms: the same object for all attempts of a process, for a lease elsewhere is taken over only once this process has
-    seen it silent for as long as its holder said. Removing the files while holding it is safe if by then whoever still waits for it will find the work done.
+    terms  the same object for all attempts of a process, for a lease elsewhere is taken over only once this process has
+           seen it silent for as long as its holder said
+    wait   for who asks only once: until a holder elsewhere has shown a sign of life, or none for long enough
+
+    Removing the files while holding it is safe if by then whoever still waits for it will find the work done.
     """
     terms = terms or Terms()
     held = FileLock(lock)
@@ -192,8 +195,12 @@ def claim(lock: Path, terms: Terms | None = None) -> Iterator[Lease | None]:
             mine = (locked or not works) and lease.take(over=False)
         else:
             said, sign = found
-            died_here = locked and said.get("locked") is True and said.get("host") == host()
-            mine = (died_here or terms.watch.silent(path, sign) > patience_of(said)) and lease.take(over=True)
+            here = said.get("locked") is True and said.get("host") == host()
+            died = (here and locked) or terms.watch.silent(path, sign) > patience_of(said)
+            while wait and not here and not died and read_lease(path) == found:
+                time.sleep(LOOK_SECONDS)
+                died = terms.watch.silent(path, sign) > patience_of(said)
+            mine = died and lease.take(over=True)
         yield lease if mine else None
     finally:
         lease.release()

@@ -158,9 +158,11 @@ class Ledger:
         """
         files.sweep(self.folder / "work", self.stem(run))
 
-    def claim(self, run: Run, terms: files.Terms | None = None) -> AbstractContextManager[files.Lease | None]:
+    def claim(
+        self, run: Run, terms: files.Terms | None = None, wait: bool = False
+    ) -> AbstractContextManager[files.Lease | None]:
         """Gives a lease while this process alone may train the run, None where another one holds it."""
-        return files.claim(self._lock_path(run), terms)
+        return files.claim(self._lock_path(run), terms, wait)
 
     def set_aside(self, run: Run) -> Path:
         """Renames a corrupt record so that its run counts as missing; nothing is lost. For the holder of the run."""

@@ -160,6 +160,25 @@ def test_a_lease_that_was_left_behind_long_ago_is_not_shown_as_held_but_waited_f
     assert not claimed(lock, Terms())
 
 
+def test_who_asks_only_once_waits_for_a_sign_of_life_or_for_none(lock, on, clock, monkeypatch):
+    on("near")
+    left_behind(lock, seconds=30)
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        clock[0] += 10
+
+    monkeypatch.setattr(files.time, "sleep", sleep)
+    with claim(lock, wait=True) as mine:
+        assert mine is not None
+    assert len(waited) == 4  # more than 30 seconds, by tens
+    left_behind(lock, seconds=30)
+    monkeypatch.setattr(files.time, "sleep", lambda _: os.utime(lock.with_suffix(".lease"), (1, len(waited))))
+    with claim(lock, wait=True) as mine:
+        assert mine is None
+
+
 def test_two_that_find_no_lease_do_not_both_get_it(lock):
     first, second = (files.Lease(lock.with_suffix(".lease"), 30.0, False) for _ in range(2))
     assert first.take(over=False)
