@@ -282,6 +282,15 @@ def test_a_good_end_and_a_cancelled_array_leave_nothing(queue, slurm, inside):
     assert slurm.calls() == []
 
 
+def test_a_cause_is_looked_for_in_the_latest_attempt_only(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("error: Exceeded job memory limit\nStarting with x\nValueError: y\nlast\n")
+    memory, errors = cluster.TELLING
+    assert last_line(log, memory) == ""
+    assert last_line(log, errors) == "ValueError: y"
+    assert last_line(log) == "last"
+
+
 def test_the_last_line_of_no_log_is_empty(tmp_path):
     assert last_line(tmp_path / "none") == ""
 
