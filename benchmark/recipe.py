@@ -118,14 +118,24 @@ class SearchRecipe(Recipe):
                         evaluated batch (the authors' release)
     calibration_images  how many training images the estimate sees, in whole batches, at least one
     split_seed          which 50/50 split of the training set
+    curve_images        on how many validation images, in whole batches, every configuration is scored after an epoch,
+                        for curves of tau against budget; 0: no curve. It moves nothing else of a search
     """
 
     threads: int = 2
     split_seed: int = 0
     bn: Literal["calibrated", "batch"] = "calibrated"
     calibration_images: int = 2560
+    curve_images: int = 512
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "smoke": Recipe.PRESETS["smoke"] | {"curve_images": 256},
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.calibration_images < 2:
             raise UsageError(f"calibration_images is {self.calibration_images}: it must be 2 or more")
+        if type(self.curve_images) is not int or self.curve_images < 0:
+            raise UsageError(f"curve_images is {self.curve_images}: it must be a whole number, 0 for no curve")

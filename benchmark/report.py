@@ -2,17 +2,19 @@
 
     python -m benchmark.report                       # reads ./results, writes ./results/report
 
-One figure per table of ground truth (accuracy against MACs), one per ranking and table (accuracy against score).
+One figure per table of ground truth (accuracy against MACs), one per ranking and table (accuracy against score), and
+for each table one of tau against budget, with the numbers as CSV, and which of two methods is better.
 A ranking is set beside every complete table that was made on the data it saw. Each figure says which data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from benchmark import cli, costs
+from benchmark import cli, costs, versus
 from benchmark.errors import UsageError
 from benchmark.ranking import Ranking, read_ranking
 from benchmark.scoring import Score, score
@@ -51,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 result = score(ranking, table)
                 figure = _draw_ranking(ranking, table, result, folder)
                 lines += ["```", result.text(), "```", "", f"![accuracy against score]({figure})", ""]
+    for table in tables:
+        if table.complete and (entrants := versus.entrants(rankings, table)):
+            lines += _budgets(entrants, table, folder) + _verdicts(entrants, table)
     page = folder / "README.md"
     page.write_text("\n".join(lines), encoding="utf-8")
     print(f"report: {page} ({len(tables)} tables, {len(rankings)} rankings)")
@@ -133,6 +138,46 @@ def _draw_ranking(ranking: Ranking, table: GroundTruth, result: Score, folder: P
     return _save(
         figure, folder, "-".join(filter(None, [ranking.method, options, recipe, f"seed{seed}", "vs", table.name]))
     )
+
+
+def _budgets(entrants: dict[str, list[Ranking]], table: GroundTruth, folder: Path) -> list[str]:
+    """tau after each epoch against images seen and against device seconds; nothing where no method keeps a curve."""
+    import matplotlib.pyplot as plt
+
+    points = versus.curves(entrants, table)
+    if points.empty:
+        return []
+    points.to_csv(folder / f"budget-{table.name}.csv", index=False, lineterminator="\n")
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained", sharey=True)
+    baseline = score({config: costs.macs(table.space, config) for config in table.space}, table, draws=2).tau
+    for axes, column in zip(panels, ("images", "seconds"), strict=True):
+        for label, mine in points.groupby("method", sort=False):
+            for number, (_, one) in enumerate(mine.groupby("seed", sort=False)):
+                axes.plot(one[column], one["tau"], lw=1.2, marker=".", label=label if number == 0 else None)
+        axes.axhline(baseline, color="0.4", ls="--", lw=1, label="counting MACs")
+        axes.grid(alpha=0.3)
+    panels[0].set(xlabel="training images seen", ylabel=f"Kendall tau-b against {table.name}")
+    panels[1].set(xlabel="device seconds, looking at scores aside")
+    panels[0].legend(fontsize=7)
+    figure.suptitle(f"Budget: {table.space.name} on {table.dataset}; scores on a few validation images", fontsize=9)
+    name = _save(figure, folder, f"budget-{table.name}")
+    return [
+        f"## Against {table.name}: budget",
+        "",
+        f"![tau against budget]({name}) ([numbers](budget-{table.name}.csv))",
+        "",
+    ]
+
+
+def _verdicts(entrants: dict[str, list[Ranking]], table: GroundTruth) -> list[str]:
+    """Each method against each other and against counting MACs."""
+    scores = tuple(float(costs.macs(table.space, config)) for config in table.space)
+    everyone = entrants | {"counting MACs": [Ranking(table.space.name, scores, method="macs")]}
+    lines = [f"## Against {table.name}: which is better", "", "| method | beside | verdict (difference of tau, 95 %) |"]
+    lines.append("|---|---|---|")
+    for one, other in combinations(everyone, 2):
+        lines.append(f"| {one} | {other} | {versus.verdict(everyone[one], everyone[other], table)} |")
+    return [*lines, ""]
 
 
 if __name__ == "__main__":

@@ -411,7 +411,7 @@ def _agreement(rankings: list[Ranking], context: _Context, generator: np.random.
         drawn = np.take_along_axis(redrawn, which, axis=1).mean(axis=1)
         interval = percentiles(drawn)
     picks = tuple(_pick(ranking, context) for ranking in rankings)
-    tops = [[_top(k, s, context.means) for k in TOP] for s in scores]
+    tops = [[top_of(k, s, context.means) for k in TOP] for s in scores]
     return Agreement(
         method=rankings[0].method,
         tau=math.fsum(taus) / len(taus),
@@ -434,8 +434,11 @@ def _pairs(values: Array) -> Array:
     return np.sign(values[..., first] - values[..., second])
 
 
-def kendall(tables: Array, scores: Array) -> Array:
+def kendall(tables: Array, scores: Array, copies: Array | None = None) -> Array:
     """tau-b of many tables (draws, C) with scores (C,) or (draws, C): (draws,); NaN where either is constant.
+
+    copies: (draws, C) how many times each configuration counts; a pair of copies of one configuration does not, for
+    it would be a tie that nobody made.
 
     The same numbers as scipy's, which takes one pair of vectors at a time. In chunks, so that the
     signs of all pairs fit in memory for large spaces.
@@ -447,7 +450,12 @@ def kendall(tables: Array, scores: Array) -> Array:
     for start in range(0, len(tables), step):
         a = _pairs(tables[start : start + step])
         b = _pairs(scores if scores.ndim == 1 else scores[start : start + step])
-        untied = np.abs(a).sum(axis=-1) * np.abs(b).sum(axis=-1)
+        if copies is not None:
+            first, second = np.triu_indices(tables.shape[-1], k=1)
+            here = np.sqrt(copies[start : start + step])
+            a = a * (here[:, first] * here[:, second])
+            b = b * (here[:, first] * here[:, second])
+        untied = (a * a).sum(axis=-1) * (b * b).sum(axis=-1)
         with np.errstate(invalid="ignore"):
             found.append((a * b).sum(axis=-1) / np.sqrt(untied))
     return np.concatenate(found)
@@ -579,7 +587,7 @@ def _pick(ranking: Ranking, context: _Context) -> Pick:
     return Pick(str(context.space[index]), accuracy, 1 + better, float(context.means.max()) - accuracy)
 
 
-def _top(k: int, scores: Array, means: Array) -> Top:
+def top_of(k: int, scores: Array, means: Array) -> Top:
     import numpy as np
 
     truly = means >= np.sort(means)[-k]

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,7 @@ from benchmark.train import Checkpoint, learning_rate
 from nas_methods import Stopped, Task
 
 State = dict[str, np.ndarray]
-SNAPSHOTS = 100  # how many times at most a method's state is kept for the figures
+SNAPSHOTS = 100  # how many times at most a method's state and scores are kept for the figures
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,14 @@ class Sampler:
 def forward_passes(method: Sampler, task: Task) -> tuple[float, float]:
     """Images of the training loop and of the final evaluation, in forward passes of a mean configuration.
 
-    A trained image counts three (forward, backward twice), the validation image of its reward one.
+    A trained image counts three (forward, backward twice), the validation image of its reward one, and one each
+    of the curve's.
     """
     recipe, train, validation = task.recipe, task.data.train, task.data.validation
-    images = recipe.epochs * method.models * train.steps * min(recipe.batch_size, len(train))
-    return 4.0 * images, float(len(task.space) * (len(validation) + min(recipe.calibration_images, len(train))))
+    epochs = recipe.epochs * method.models
+    images = epochs * train.steps * min(recipe.batch_size, len(train))
+    curve = min(epochs, SNAPSHOTS) * len(task.space) * min(recipe.curve_images, len(validation))
+    return 4.0 * images + curve, float(len(task.space) * (len(validation) + min(recipe.calibration_images, len(train))))
 
 
 def search(method: Sampler, task: Task) -> Ranking:
@@ -135,7 +140,8 @@ def search(method: Sampler, task: Task) -> Ranking:
     snapshot_every = max(1, math.ceil(epochs / SNAPSHOTS))
 
     iteration, rewards, seconds = 0, 0.0, 0.0
-    history: dict[str, list[Any]] = {"reward": [], "watched": []}
+    history: dict[str, list[Any]] = {"reward": [], "watched": [], "curve": []}
+    clock: list[float] = []  # seconds at each point of the curve
     found: dict[int, float] = {}
     stamp = {"method": repr(method), "recipe": recipe.hash, "seed": task.seed} | dict(task.data.provenance)
     keeper = Checkpoint(task.checkpoint, stamp)
@@ -144,7 +150,7 @@ def search(method: Sampler, task: Task) -> Ranking:
             learner.restore(kept)
         state = {name: value.numpy() for name, value in saved["state"].items()}
         iteration, rewards, seconds = saved["iteration"], saved["rewards"], saved["seconds"]
-        history, found = saved["history"], saved["found"]
+        history, found, clock = saved["history"], saved["found"], saved["clock"]
     began = time.monotonic() - seconds
 
     def keep() -> None:
@@ -157,6 +163,7 @@ def search(method: Sampler, task: Task) -> Ranking:
                 "seconds": time.monotonic() - began,
                 "history": history,
                 "found": found,
+                "clock": clock,
             }
         )
 
@@ -188,9 +195,18 @@ def search(method: Sampler, task: Task) -> Ranking:
         if within + 1 == train.steps:
             history["reward"].append(rewards / train.steps)
             rewards = 0.0
-            if (step.epoch % snapshot_every == 0 or iteration == iterations) and (seen := method.watch(state, step)):
-                values = {name: np.round(value, 5).tolist() for name, value in seen.items()}
-                history["watched"].append({"epoch": step.epoch + 1} | values)
+            if step.epoch % snapshot_every == 0 or iteration == iterations:
+                if seen := method.watch(state, step):
+                    values = {name: np.round(value, 5).tolist() for name, value in seen.items()}
+                    history["watched"].append({"epoch": step.epoch + 1} | values)
+                if recipe.curve_images:
+                    now = time.monotonic()
+                    clock.append(round(now - began, 3))
+                    accuracies = glance(learners, method.assign(state, step, len(space)), task)
+                    history["curve"].append(
+                        {"epoch": step.epoch + 1, "images": iteration * batch, "scores": accuracies}
+                    )
+                    began += time.monotonic() - now  # looking is no part of what a search costs
         task.progress(training_share * iteration / iterations, {"epoch": step.epoch + 1, "images": iteration * batch})
         if task.stop():
             keep()
@@ -220,8 +236,25 @@ def search(method: Sampler, task: Task) -> Ranking:
     scores = np.zeros(len(space)) if cheap is None else cheap[0] - 2
     scores[list(found)] = list(found.values())
     facts = {"models": models.tolist(), "images": iterations * batch}
-    timings = {"seconds": round(time.monotonic() - began, 3)}  # over all attempts, if there were several
+    timings = {
+        "seconds": round(time.monotonic() - began, 3),
+        "curve": clock,
+    }  # over all attempts, if there were several
     return Ranking(space.name, tuple(scores.tolist()), history=history | facts, provenance={"timings": timings})
+
+
+def glance(learners: Sequence[Learner], models: np.ndarray, task: Task) -> list[float]:
+    """Accuracies (C,), fractions, on the recipe's first `curve_images` validation images, with batch statistics.
+
+    models: the model (C,) with which each configuration is tested.
+    """
+    validation = task.data.validation
+    count = max(1, task.recipe.curve_images // validation.batch_size)
+    some = list(islice(validation.plain(), count))
+    return [
+        round(learners[model].evaluate(some, config.path)[1], 6)
+        for config, model in zip(task.space, models, strict=True)
+    ]
 
 
 def evaluate_configuration(learner: Learner, task: Task, index: int, unused_epoch: int) -> float:

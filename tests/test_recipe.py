@@ -25,6 +25,7 @@ CHANGED = {
     "split_seed": 1,
     "bn": "batch",
     "calibration_images": 512,
+    "curve_images": 0,
 }
 BOTH = pytest.mark.parametrize("kind", [Recipe, SearchRecipe])
 
@@ -45,8 +46,8 @@ def refusal(call, *args, **kwargs):
     [
         (Recipe, "paper", "426c04f7cf0d"),
         (Recipe, "smoke", "707f37a5c6fe"),
-        (SearchRecipe, "paper", "b2e31241c150"),
-        (SearchRecipe, "smoke", "881a36aa8597"),
+        (SearchRecipe, "paper", "a77b7fdf4f05"),
+        (SearchRecipe, "smoke", "aeba26e5db73"),
     ],
 )
 def test_hashes_of_the_presets_never_drift(kind, preset, pinned):
@@ -183,5 +184,6 @@ def test_choices_are_listed_where_the_value_is_none_of_them(field, value):
 
 def test_search_recipes_refuse_their_own_fields_too():
     assert "calibration_images" in refusal(SearchRecipe, calibration_images=1)
+    assert "curve_images" in refusal(SearchRecipe, curve_images=-1)
     assert "calibrated, batch" in refusal(SearchRecipe, bn="running")
     assert "epochs" in refusal(SearchRecipe, epochs=0)

@@ -13,7 +13,7 @@ import benchmark
 from benchmark import Ranking, load_space, load_table, score
 from benchmark.costs import macs, parameters
 from benchmark.errors import UsageError
-from benchmark.scoring import _redraw, _top, kendall
+from benchmark.scoring import _redraw, kendall, top_of
 from benchmark.table import GroundTruth, Row
 
 SPACE = load_space()
@@ -110,15 +110,15 @@ def test_a_perfect_ranking_and_its_reverse(table):
 
 def test_planted_top_k():
     means = np.array([5.0, 4.0, 4.0, 3.0, 2.0, 1.0])
-    assert [_top(k, means, means).precision for k in range(1, 7)] == [1] * 6
+    assert [top_of(k, means, means).precision for k in range(1, 7)] == [1] * 6
     # The true top 2 holds all three of 5, 4, 4; two predicted places, one of them in it.
-    top = _top(2, np.array([0.0, 9.0, 0.0, 8.0, 0.0, 0.0]), means)
+    top = top_of(2, np.array([0.0, 9.0, 0.0, 8.0, 0.0, 0.0]), means)
     assert (top.precision, top.best, top.regret) == (0.5, 4.0, 1.0)
     # One sure place (4) and one place for two tied ones (5 or 1): best is 5 or 4, evenly; precision 1 or 1/2.
-    top = _top(2, np.array([8.0, 9.0, 0.0, 0.0, 0.0, 8.0]), means)
+    top = top_of(2, np.array([8.0, 9.0, 0.0, 0.0, 0.0, 8.0]), means)
     assert (top.precision, top.best, top.regret) == (0.75, 4.5, 0.5)
     # All tied but the last: two places for five; pairs enumerated by hand.
-    top = _top(2, np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0]), means)
+    top = top_of(2, np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0]), means)
     pairs = list(combinations(means[:5], 2))
     assert top.best == pytest.approx(sum(map(max, pairs)) / len(pairs))
     assert top.precision == pytest.approx(sum(int(a >= 4) + int(b >= 4) for a, b in pairs) / len(pairs) / 2)
@@ -128,7 +128,7 @@ def test_top_k_does_not_depend_on_numbering():
     generator = np.random.default_rng(1)
     scores, order = generator.integers(4, size=36).astype(float), generator.permutation(36)
     for k in (1, 3, 5):
-        one, other = _top(k, scores, MEANS), _top(k, scores[order], MEANS[order])
+        one, other = top_of(k, scores, MEANS), top_of(k, scores[order], MEANS[order])
         assert one.precision == pytest.approx(other.precision)
         assert one.best == pytest.approx(other.best)
         assert 0 <= one.precision <= 1

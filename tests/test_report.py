@@ -1,0 +1,50 @@
+"""The report: one page and its files, from what lies under an output folder."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import benchmark
+from benchmark import report
+from benchmark.errors import UsageError
+from benchmark.ranking import Ranking, ranking_json
+
+TABLE = benchmark.load_table("published")
+MEANS = np.array(TABLE.means)
+
+
+def keep(out, name, scores, seed=0, points=(), **options):
+    curve = [{"epoch": e + 1, "images": 100 * (e + 1), "scores": list(s)} for e, s in enumerate(points)]
+    provenance = {"seed": seed, "recipe_label": "paper", "timings": {"seconds": 9.0, "curve": [1.0, 2.0][: len(curve)]}}
+    made = Ranking(TABLE.space.name, tuple(scores), None, "cifar10", "planted", options, provenance, {"curve": curve})
+    (out / "rankings").mkdir(exist_ok=True)
+    (out / "rankings" / f"{name}.json").write_text(ranking_json(made))
+
+
+def test_budgets_and_verdicts(tmp_path, capsys):
+    noise = np.random.default_rng(0).standard_normal(36)
+    keep(tmp_path, "a", MEANS, 0, [-MEANS, MEANS], M=1)
+    keep(tmp_path, "b", MEANS + 3 * noise, 0, [MEANS, -MEANS], M=2)
+    report.main(["--out", str(tmp_path)])
+    assert "2 rankings" in capsys.readouterr().out
+    page = (tmp_path / "report" / "README.md").read_text()
+    numbers = pd.read_csv(tmp_path / "report" / "budget-published.csv")
+    assert numbers["method"].tolist() == ["planted M=1"] * 2 + ["planted M=2"] * 2
+    assert numbers["tau"].round(9).tolist() == [-1, 1, 1, -1]
+    assert numbers["seconds"].tolist() == [1, 2, 1, 2]
+    assert numbers["regret"][1] == 0
+    assert (tmp_path / "report" / "budget-published.png").stat().st_size > 10_000
+    assert "| planted M=1 | planted M=2 | better (+" in page
+    assert "| planted M=1 | counting MACs | better (+" in page
+
+
+def test_rankings_without_curves_have_no_budget(tmp_path):
+    keep(tmp_path, "a", MEANS)
+    report.main(["--out", str(tmp_path)])
+    assert not (tmp_path / "report" / "budget-published.csv").exists()
+    assert "| planted | counting MACs |" in (tmp_path / "report" / "README.md").read_text()
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match="is no folder"):
+        report.main(["--out", str(tmp_path / "none")])
