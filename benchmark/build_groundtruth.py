@@ -161,6 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.say(f"{ledger.name}: {len(runs)} of {len(runs)} runs are there, data set {recipe.dataset}")
         ledger.prepare()
         _missing(ledger, runs)  # sweeps up, and sets aside corrupt records of other runs
+        if options.wait:  # a task may still be on its way out
+            queue.wait(lambda tasks: f"all runs are there, {len(tasks)} tasks end")
         queue.clear()
         return _finish(ledger, configs, seeds, {}, False, options, words)
     if options.where == "slurm":

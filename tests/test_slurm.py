@@ -234,7 +234,7 @@ def records(out):
 def test_a_node_that_dies_a_controller_that_restarts_and_a_table_as_if_nothing_had_happened(tmp_path, dev_cluster):
     settings = tmp_path / "cluster.toml"
     settings.write_text('time = "5m"\nmemory = "1500M"\nnotice = 20\nlease = 4\n')
-    runs = ["--configs", "1-4", "--seeds", "0", "--epochs", "4"]
+    runs = ["--configs", "1-4", "--seeds", "0", "--epochs", "8"]
     out = tmp_path / "out"
     said = build(out, settings, *runs, "--together", "2")
     assert "4 runs are submitted, 2 tasks" in said.stderr
@@ -251,7 +251,7 @@ def test_a_node_that_dies_a_controller_that_restarts_and_a_table_as_if_nothing_h
     dev_cluster("kill", "slurmctld")
     dev_cluster("start", "slurmctld")
     waited = build(out, settings, *runs, "--together", "2", "--wait")
-    assert "0 runs are submitted" in waited.stderr
+    assert "0 runs are submitted" in waited.stderr or "4 of 4 runs are there" in waited.stderr  # all are queued or done
     assert "(4 of 4 runs, synthetic)" in waited.stdout
     assert list((ledger / "work").iterdir()) == []
     dev_cluster("start", victim)
