@@ -3,6 +3,7 @@
     python -m benchmark.build_groundtruth                                   # 36 configurations x 3 seeds, recipe paper
     python -m benchmark.build_groundtruth --recipe smoke                    # the same in minutes, to see it work
     python -m benchmark.build_groundtruth --epochs 10 --configs "[4,3,3]" --seeds 0
+    python -m benchmark.build_groundtruth --where slurm                     # as a job array: slurm/README.md
     python -m benchmark.build_groundtruth --status
 
 Runs are filled seed by seed, so that any cut leaves a table that ranks. Kill it at any moment: the same
@@ -15,7 +16,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +24,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from benchmark import cli, provenance
-from benchmark.errors import Failure
+from benchmark import cli, cluster, costs, files, provenance
+from benchmark.errors import Failure, UsageError
 from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
 from benchmark.ledger import CorruptRecord, Ledger, Run
 from benchmark.recipe import Recipe
@@ -42,16 +43,17 @@ def arguments() -> cli.Parser:
     parser.add_argument("--out", type=cli.folder, default="results", metavar="DIR", help="default ./results")
     parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
     cli.add_device(parser)
-    parser.add_argument("--where", default="here", choices=["here"], help="here: on this machine")
     parser.add_argument(
         "--together",
         type=cli.positive,
         metavar="K",
-        help="runs at once, about 1.2 GB each at batch 256; default: one per core, or 4 on a GPU where they fit",
+        help="runs at once (on Slurm: runs per task), about 1.2 GB each at batch 256; "
+        "default: one per core, or 4 on a GPU where they fit",
     )
     parser.add_argument("--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h")
     parser.add_argument("--status", action="store_true", help="say what is done and what is missing, and stop")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    cli.add_slurm(parser)
     cli.add_fields(parser, Recipe, "recipe, field by field (defaults of the preset paper)")
     return parser
 
@@ -67,12 +69,13 @@ class TrainRun:
     together: int  # how many share the machine: it explains the timings, and nothing else depends on it
     sharing: int  # how many of those take turns on one device
     provenance: dict[str, Any]
+    terms: files.Terms = field(default_factory=files.Terms)
     under_way: set[Run] = field(default_factory=set)  # in this worker
 
     def __call__(
         self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]
     ) -> Generator[None, None, bool | None]:
-        with self.ledger.claim(run) as mine:
+        with self.ledger.claim(run, self.terms) as mine:
             if not mine:
                 return False
             if self.ledger.read(run):  # another builder finished it meanwhile
@@ -80,7 +83,9 @@ class TrainRun:
                 return True
             self.under_way.add(run)
             try:
-                return (yield from self._train(run, report, stop))
+                return (yield from self._train(run, report, mine.guarding(stop)))
+            except files.Lost:
+                return False  # somebody else is at it
             finally:
                 self.under_way.discard(run)
 
@@ -117,6 +122,7 @@ class TrainRun:
         timings = {"seconds": round(seconds, 3), "finished": finished, "together": self.together}
         if self.sharing > 1:
             timings["sharing"] = self.sharing
+        stop()  # for the last time: an attempt that was given up for dead leaves no record
         ledger.write(run, results, numerics | self.provenance, timings)
         return True
 
@@ -144,14 +150,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     configs = space.select(options.configs) if options.configs else space.configs
     seeds = sorted(set(options.seeds))
     ledger = Ledger.under(options.out, space, recipe)
+    queue = _queue(ledger, options)
     if options.status:
-        return _print_status(ledger, configs, seeds, options.json)
+        return _print_status(ledger, configs, seeds, queue, options.json)
+    if options.cancel:
+        cli.say(f"{queue.cancel()} tasks are taken out of Slurm; what they had kept is not lost")
+        return 0
     runs = sorted(Run(seed, config) for seed in seeds for config in configs)
     if len(ledger.status(configs, seeds)["done"]) == len(runs):  # a table anew, which takes neither torch nor data
         cli.say(f"{ledger.name}: {len(runs)} of {len(runs)} runs are there, data set {recipe.dataset}")
         ledger.prepare()
         _missing(ledger, runs)  # sweeps up, and sets aside corrupt records of other runs
+        if options.wait:  # a task may still be on its way out
+            queue.wait(lambda tasks: f"all runs are there, {len(tasks)} tasks end")
+        queue.clear()
         return _finish(ledger, configs, seeds, {}, False, options, words)
+    if options.where == "slurm":
+        return _build_on_slurm(ledger, configs, seeds, runs, queue, options, words)
 
     from benchmark import data, engine, train  # imports torch, so --status and errors in flags come before it
 
@@ -176,6 +191,92 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _finish(ledger, configs, seeds, failed, interrupted, options, words)
 
 
+def _queue(ledger: Ledger, options: Any) -> cluster.Queue:
+    """The queue of a ledger's runs. Settings are read where they are needed only: a status needs none."""
+    submits = options.where == "slurm" and not (options.status or options.cancel)
+    settings = cluster.Settings.read(options.cluster) if submits else cluster.Settings()
+    together = options.together or (4 if settings.gpus else max(1, settings.cpus // ledger.recipe.threads))
+    return cluster.Queue((ledger.folder / "work" / "slurm").resolve(), settings, ledger.stem, together)
+
+
+def _build_on_slurm(
+    ledger: Ledger,
+    configs: Sequence[Any],
+    seeds: list[int],
+    runs: list[Run],
+    queue: cluster.Queue,
+    options: Any,
+    words: list[str],
+) -> int:
+    """Submits the missing runs that are not queued yet. With --wait, stays, and writes the table."""
+    from benchmark import data  # imports torch: faults of the data are named before anything is submitted
+
+    dataset = data.load(ledger.recipe.dataset, options.data).reduced(ledger.recipe)
+    ledger.prepare()
+    missing = _missing(ledger, runs)
+    cli.say(f"{ledger.name}: {len(runs) - len(missing)} of {len(runs)} runs are there, data set {dataset.name}")
+    if options.again:
+        queue.again()
+    on_gpu = queue.settings.gpus > 0
+    at_once = queue.together if on_gpu else min(queue.together, max(1, queue.settings.cpus // ledger.recipe.threads))
+    slots = at_once if on_gpu else 1
+    function = TrainRun(
+        replace(ledger, folder=ledger.folder.resolve()),
+        str(Path(options.data).resolve()) if options.data else None,
+        options.device,
+        options.engine,
+        at_once,
+        slots,
+        provenance.code_version(),
+        files.Terms(queue.settings.lease),
+    )
+    outcome = launch(
+        function,
+        missing,
+        processes=at_once // slots,
+        slots=slots,
+        environment=LEAN_ENVIRONMENT,
+        where="slurm",
+        queue=queue,
+    )
+    cli.say(f"{len(outcome.queued)} runs are submitted, {-(-len(outcome.queued) // queue.together)} tasks")
+    again = shlex.join(["python", "-m", "benchmark.build_groundtruth", *words])
+    if options.wait:
+        queue.wait(lambda tasks: _slurm_lines(ledger, configs, seeds, queue, tasks)[0])
+        gone = {queue.name(run) for run in ledger.recorded()}
+        failed = {run: times[-1]["why"] for run in missing if (times := queue.failed().get(queue.name(run)))}
+        failed = {run: why for run, why in failed.items() if queue.name(run) not in gone}
+        if not failed and gone.issuperset(queue.name(run) for run in runs):
+            queue.clear()
+        return _finish(ledger, configs, seeds, failed, False, options, words)
+    stuck = queue.failed_for_good()
+    for run in missing:
+        if times := stuck.get(queue.name(run)):
+            cli.say(
+                f"{run.config} seed {run.seed} failed {len(times)} times, not submitted (--again): {times[-1]['why']}"
+            )
+    cli.say(f"see how it goes with --status; once all is done, this writes the table: {again}")
+    return 0
+
+
+def _slurm_lines(
+    ledger: Ledger, configs: Sequence[Any], seeds: Sequence[int], queue: cluster.Queue, tasks: list[cluster.Queued]
+) -> list[str]:
+    """How the runs stand that are not done, and how long they still take by what the others took."""
+    state = ledger.status(configs, seeds)
+    left = {queue.name(run): run for key, runs in state.items() if key != "done" for run in runs}
+    running = {queue.name(run) for run in state["running"]}
+    lines = cluster.lines(queue, tasks, {n: f"{run.config} seed {run.seed}" for n, run in left.items()}, running)
+    work = sum(costs.macs(ledger.space, left[name].config) for task in tasks for name in task.names if name in left)
+    records = [(costs.macs(ledger.space, run.config), ledger.read(run)) for run in state["done"]]
+    macs = sum(each for each, _ in records)
+    if macs and running and work:
+        seconds = sum(record["timings"]["seconds"] for _, record in records if record)
+        lines[0] += f"; about {cli.readable(seconds / macs * work / len(running))} left, {len(running)} runs at once"
+    lines[0] = f"on Slurm: {len(records)} done, {lines[0]}"
+    return lines
+
+
 def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
     """The runs without a record, in order. A corrupt record is set aside, with a line, and counts as missing."""
     for run in ledger.recorded():
@@ -183,7 +284,7 @@ def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
             ledger.read(run)
             ledger.sweep(run)
         except CorruptRecord as error:
-            with ledger.claim(run) as mine:
+            with ledger.claim(run, wait=True) as mine:
                 if mine and ledger.record_path(run).exists():  # another builder may have been quicker
                     cli.say(f"{error}: kept as {ledger.set_aside(run).name}, to be trained again")
     done = set(ledger.recorded())
@@ -274,10 +375,19 @@ def _status_json(ledger: Ledger, state: dict[str, list[Run]]) -> dict[str, Any]:
     }
 
 
-def _print_status(ledger: Ledger, configs: Sequence[Any], seeds: list[int], as_json: bool) -> int:
+def _print_status(ledger: Ledger, configs: Sequence[Any], seeds: list[int], queue: cluster.Queue, as_json: bool) -> int:
     state = ledger.status(configs, seeds)
+    said = _status_json(ledger, state)
+    lines: list[str] = []
+    if queue.folder.exists():
+        try:
+            tasks = queue.tasks()
+            lines = _slurm_lines(ledger, configs, seeds, queue, tasks)
+        except (Failure, UsageError) as error:
+            tasks, lines = [], [f"on Slurm: not known ({error})"]
+        said["slurm"] = {"tasks": [task.to_dict() for task in tasks], "failed": queue.failed()}
     if as_json:
-        cli.print_json(_status_json(ledger, state))
+        cli.print_json(said)
         return 0
     print(f"{ledger.name}  ({ledger.folder})")
     for seed in seeds:
@@ -287,8 +397,12 @@ def _print_status(ledger: Ledger, configs: Sequence[Any], seeds: list[int], as_j
     if missing:
         shown = ", ".join(f"{run.config} seed {run.seed}" for run in missing[:5])
         print(f"missing: {shown}" + (f" and {len(missing) - 5} more" if len(missing) > 5 else ""))
+    for line in lines:
+        print(line)
     return 0
 
 
 if __name__ == "__main__":
-    cli.command(main)
+    from benchmark import build_groundtruth  # under its own name, by which other machines find what it sends them
+
+    cli.command(build_groundtruth.main)

@@ -105,6 +105,23 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_slurm(parser: argparse.ArgumentParser) -> None:
+    """The flags --where, --cluster, --wait, --cancel and --again."""
+    parser.add_argument(
+        "--where",
+        default="here",
+        choices=["here", "slurm"],
+        help="here (default), or as a job array of a Slurm cluster",
+    )
+    group = parser.add_argument_group("with --where slurm (a page on it: slurm/README.md)")
+    group.add_argument(
+        "--cluster", default="slurm/cluster.toml", metavar="FILE", help="what a task asks for (default %(default)s)"
+    )
+    group.add_argument("--wait", action="store_true", help="stay until all tasks have ended")
+    group.add_argument("--cancel", action="store_true", help="take what is queued or running out of Slurm, and stop")
+    group.add_argument("--again", action="store_true", help="submit those as well that have failed for good")
+
+
 def given_fields(namespace: argparse.Namespace, record: type) -> dict[str, Any]:
     """The fields of the dataclass that were given as flags."""
     return {field.name: getattr(namespace, field.name) for field in fields(record) if hasattr(namespace, field.name)}

@@ -3,6 +3,7 @@
     python -m benchmark.evaluate --method mixture --M 4                     # recipe paper, seed 0, table published
     python -m benchmark.evaluate --method spos --recipe smoke               # the same in a minute, to see it work
     python -m benchmark.evaluate --method ./my_method.py                    # a file of your own
+    python -m benchmark.evaluate --method mixture --seeds 0 1 2 --where slurm       # a task per seed: slurm/README.md
     python -m benchmark.evaluate --scores FILE.csv --table published        # columns: config, score
     python -m benchmark.evaluate --method darts --retrain                   # and what it finds, trained from scratch
     python -m benchmark.evaluate --method all                               # every variant, beside the paper's tables
@@ -20,13 +21,13 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nas_methods
-from benchmark import cli, files, provenance, race, retrain
+from benchmark import cli, cluster, files, provenance, race, retrain
 from benchmark.errors import Failure, UsageError
 from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
 from benchmark.ranking import NO_RANKING, NoRanking, Ranking, ranking_json, read_ranking, read_scores, scores_csv
@@ -60,7 +61,9 @@ def arguments(method: type[Any] | None) -> cli.Parser:
         parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0], metavar="N", help="default 0")
         parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
         cli.add_device(parser)
-        parser.add_argument("--together", type=cli.positive, default=1, metavar="K", help="seeds at once (default 1)")
+        parser.add_argument(
+            "--together", type=cli.positive, default=1, metavar="K", help="seeds at once, on Slurm per task (default 1)"
+        )
         parser.add_argument(
             "--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h"
         )
@@ -70,6 +73,8 @@ def arguments(method: type[Any] | None) -> cli.Parser:
             help="then train what was found from scratch, with the seed of its search, by the table's recipe (where it "
             "states none: the preset --recipe, in the search's precision), and test it",
         )
+        cli.add_slurm(parser)
+        parser.add_argument("--status", action="store_true", help="say how the searches on Slurm stand, and stop")
         try:
             cli.add_fields(parser, method, "options of the method")
             cli.add_fields(parser, SearchRecipe, "search recipe, field by field (defaults of the preset paper)")
@@ -92,6 +97,7 @@ class Search:
     engine: str
     method_code: str  # hash of the method's code when the search began
     made_by: dict[str, Any]
+    terms: files.Terms = field(default_factory=files.Terms)
 
     @property
     def name(self) -> str:
@@ -152,14 +158,16 @@ class Search:
         path = self.path(seed)
         work = path.parent / "work"
         work.mkdir(parents=True, exist_ok=True)
-        with files.claim(work / f"{path.stem}.lock") as mine:
+        with files.claim(work / f"{path.stem}.lock", self.terms) as mine:
             if not mine:
                 return False
             if not path.exists():  # else another process finished it meanwhile
+                guarded = mine.guarding(stop)
                 try:
-                    ranking = self._rank(seed, report, stop, work / f"{path.stem}.pt")
-                except nas_methods.Busy:
-                    return False
+                    ranking = self._rank(seed, report, guarded, work / f"{path.stem}.pt")
+                    guarded()  # for the last time: a search that was given up for dead leaves no ranking
+                except (files.Lost, nas_methods.Busy):
+                    return False  # somebody else is at it
                 if ranking is None:
                     return None
                 files.write_atomically(path.with_suffix(".csv"), scores_csv(ranking).encode())
@@ -331,6 +339,14 @@ def _deadline(options: Any) -> float | None:
 def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -> int:
     _require_judge_and_device(table, options)
     plan = _planned(options.method, cli.given_fields(options, method), table, options)
+    queue = _queue(plan.search, options)
+    if options.status or options.cancel:
+        return _manage(queue, plan.search, plan.seeds, options)
+    if plan.missing and options.where == "slurm":
+        code = _search_on_slurm(plan.search, plan.missing, queue, plan.trains, options, words)
+        if code is not None:
+            return code
+        plan = replace(plan, missing=[])
     if plan.missing and plan.trains:
         work = plan.work(plan.search.task(plan.seeds[0]))
         _say_how_long(plan.search, work, len(plan.missing), options)
@@ -348,6 +364,10 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
     """Every variant of every method, each as if asked for alone; a failing one takes only itself down."""
     if options.retrain:
         raise UsageError("--retrain trains what one method found: give its name instead of --method all")
+    if options.where == "slurm" or options.status or options.cancel:
+        raise UsageError(
+            f"--method {ALL} runs here: for --where slurm, --status and --cancel name one method at a time"
+        )
     recipe = SearchRecipe.preset(options.recipe, **cli.given_fields(options, SearchRecipe))
     _require_same_data(recipe, table)
     _require_judge_and_device(table, options)
@@ -472,6 +492,68 @@ def _search(search: Search, seeds: list[int], options: Any, again: str, deadline
     return None
 
 
+def _queue(search: Search, options: Any) -> cluster.Queue:
+    """The queue of a search's seeds."""
+    submits = options.where == "slurm" and not (options.status or options.cancel)
+    settings = cluster.Settings.read(options.cluster) if submits else cluster.Settings()
+    one = search.path(0)
+    folder = (one.parent / "work" / f"slurm-{one.stem.removesuffix('-seed0')}").resolve()
+    return cluster.Queue(folder, settings, lambda seed: search.path(seed).stem, options.together)
+
+
+def _manage(queue: cluster.Queue, search: Search, seeds: list[int], options: Any) -> int:
+    """--status and --cancel."""
+    if options.cancel:
+        cli.say(f"{queue.cancel()} tasks are taken out of Slurm; what they had kept is not lost")
+        return 0
+    done = [seed for seed in seeds if search.path(seed).exists()]
+    tasks = queue.tasks()
+    if options.json:
+        cli.print_json({"done": done, "tasks": [task.to_dict() for task in tasks], "failed": queue.failed()})
+    else:
+        print(f"{search.name}: {len(done)} of {len(seeds)} seeds are there")
+        print(
+            *cluster.lines(queue, tasks, {queue.name(seed): f"seed {seed}" for seed in seeds if seed not in done}),
+            sep="\n",
+        )
+    return 0
+
+
+def _search_on_slurm(
+    search: Search, missing: list[int], queue: cluster.Queue, trains: bool, options: Any, words: list[str]
+) -> int | None:
+    """Submits the missing rankings. Returns an exit code unless it waited until all were there."""
+    from benchmark import data
+
+    if trains:
+        data.load(
+            search.recipe.dataset, options.data
+        )  # faults are named, and data fetched, before anything is submitted
+    if options.again:
+        queue.again()
+    method = str(Path(search.method).resolve()) if search.method.endswith(".py") else search.method
+    terms = files.Terms(queue.settings.lease)
+    elsewhere = replace(search, method=method, folder=search.folder.resolve(), terms=terms)
+    how = {"processes": options.together, "environment": LEAN_ENVIRONMENT}
+    outcome = launch(elsewhere, missing, where="slurm", queue=queue, **how)
+    cli.say(f"{len(outcome.queued)} searches are submitted")
+    again = shlex.join(["python", "-m", "benchmark.evaluate", *words])
+    if not options.wait:
+        cli.say(f"see how it goes with --status; once all is done, this scores them: {again}")
+        return 0
+    names = {queue.name(seed): f"seed {seed}" for seed in missing}
+    queue.wait(lambda tasks: cluster.lines(queue, tasks, names)[0])
+    left = [seed for seed in missing if not search.path(seed).exists()]
+    failed = queue.failed()
+    if why := [f"{search.name} seed {s}: {failed[queue.name(s)][-1]['why']}" for s in left if queue.name(s) in failed]:
+        raise Failure("; ".join(why))
+    if left:
+        cli.say(f"{len(left)} searches are unfinished; go on with: {again}")
+        return 0
+    queue.clear()
+    return None
+
+
 def _show(result: Score | race.Results, as_json: bool) -> None:
     if as_json:
         cli.print_json(result.to_dict())
@@ -516,4 +598,6 @@ def _about(name: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.command(main)
+    from benchmark import evaluate  # under its own name, by which other machines find what it sends them
+
+    cli.command(evaluate.main)

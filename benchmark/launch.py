@@ -1,11 +1,13 @@
-"""Runs a function on many items, several at once, in processes of their own. Knows nothing of pooling.
+"""Runs a function on many items, several at once, in processes of their own, here or on Slurm. Knows no pooling.
 
-    launch(function, items, processes=4, report=print)
+    launch(function, items, processes=4, report=print)                    # blocks until nothing is left to do
+    launch(function, items, processes=4, where="slurm", queue=queue)      # returns once the items are submitted
 
 `function(item, report, stop)` is called once per item in some worker process and returns True when the item
 is finished, False when somebody else holds it (it is tried again later), None when `stop()` made it leave.
 It may be a generator function: the items of a worker with several slots then take turns at each `yield`, as runs
 on one GPU do. A failing item takes only itself down. Workers die with their parent, however it dies.
+What Slurm needs beyond this stands in `benchmark.cluster`; each of its tasks calls `launch` for its items again.
 """
 
 from __future__ import annotations
@@ -20,10 +22,14 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.errors import Failure, UsageError
+
+if TYPE_CHECKING:
+    from benchmark.cluster import Queue
 
 Answer = bool | None
 Function = Callable[[Any, Callable[[Any], None], Callable[[], bool]], Answer | Generator[None, None, Answer]]
@@ -39,15 +45,18 @@ LEAN_ENVIRONMENT = {
     "GOMP_SPINCOUNT": "0",
 }
 
+# All ask to stop at the next checkpoint; SIGUSR2 is what schedulers send before a time limit or a pre-emption.
+POLITE = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)]
 BUSY_PAUSE = 0.5  # seconds before asking again for an item that somebody else holds
 
 
 @dataclass
 class Outcome:
-    """What became of the items, by position: `done`, `failed` (with one line why), the rest left over."""
+    """What became of the items, by position: `done`, `failed` (with one line why), `queued`, the rest left over."""
 
     done: list[int] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
+    queued: list[int] = field(default_factory=list)
     interrupted: bool = False
 
 
@@ -59,7 +68,10 @@ def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
     """A worker: takes positions from the pipe until it closes."""
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which asks politely
+    for number in POLITE:
+        if number != signal.SIGTERM:  # Ctrl-C and the like reach the parent too, which asks politely
+            signal.signal(number, signal.SIG_IGN)
+    _unblock(POLITE)
 
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -105,6 +117,16 @@ def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
             del under_way[position]
 
 
+def _block(numbers: Sequence[int]) -> Any:
+    """Keeps signals waiting, in this process and those it starts; returns what was blocked before."""
+    return signal.pthread_sigmask(signal.SIG_BLOCK, numbers) if hasattr(signal, "pthread_sigmask") else ()
+
+
+def _unblock(numbers: Sequence[int]) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
 def _one_line(error: Exception) -> str:
     """Why an item failed; for errors that are not meant for users, also where."""
     if isinstance(error, (UsageError, Failure, Spoiled)):
@@ -129,8 +151,10 @@ def launch(
     report: Callable[[int, Any], None] = lambda position, news: None,
     environment: Mapping[str, str] | None = None,
     deadline: float | None = None,
+    where: Literal["here", "slurm"] = "here",
+    queue: Queue | None = None,
 ) -> Outcome:
-    """Runs `function` on all items, in order, at most `processes` x `slots` at once. Blocks until nothing is left to do.
+    """Runs `function` on all items, in order, at most `processes` x `slots` at once (on Slurm: in each task).
 
     slots        items that one process may have under way, taking turns. Where `function.room()` exists, a process
                  asks it before it begins another item beside those it has
@@ -138,9 +162,16 @@ def launch(
                  each time somebody else turns out to hold the item
     environment  variables that the workers get on top of this process's
     deadline     `time.monotonic()` at which the workers are asked to stop at their next checkpoint
+    where        here: blocks until nothing is left to do. slurm: submits what `queue` does not hold yet, and returns
 
-    Ctrl-C asks the workers to stop likewise; the outcome then says `interrupted`. A second one kills them.
+    Ctrl-C asks the workers to stop likewise, and so do SIGTERM and SIGUSR2; the outcome then says `interrupted`. A
+    second Ctrl-C kills them.
     """
+    if where == "slurm":
+        if queue is None:
+            raise ValueError("where='slurm' needs a queue")
+        how = {"processes": processes, "slots": slots, "environment": environment}
+        return Outcome(queued=queue.submit(launch, function, items, how))
     in_main_thread = threading.current_thread() is threading.main_thread()
     context = multiprocessing.get_context("spawn")  # forking a process that has used threads can hang it
     outcome = Outcome()
@@ -155,15 +186,17 @@ def launch(
         process = context.Process(target=_work, args=(function, items, theirs), daemon=True)
         saved = dict(os.environ)
         os.environ.update(environment or {})  # some variables are read before any of our code runs
-        # Ctrl-C reaches the whole group of processes: a worker must ignore it from its first instant.
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+        # Ctrl-C reaches the whole group of processes, a scheduler's signals all of them: none may end a worker before
+        # it can listen. What comes while it starts waits for it.
+        blocked = _block(POLITE)
+        resource_tracker.ensure_running()  # which unblocks some on its own way up
+        _block(POLITE)
         try:
             process.start()
         finally:
+            _unblock([number for number in POLITE if number not in blocked])
             os.environ.clear()
             os.environ.update(saved)
-            if in_main_thread:
-                signal.signal(signal.SIGINT, previous)
         theirs.close()
         return _Worker(process, ours)
 
@@ -230,14 +263,14 @@ def launch(
 
     asked = 0
 
-    def interrupt(*_: Any) -> None:
+    def interrupt(number: int, _: Any) -> None:
         nonlocal asked
         asked += 1
-        if asked > 1:
+        if asked > 1 and number == signal.SIGINT:  # schedulers repeat theirs
             raise KeyboardInterrupt
 
     # The first signal only counts: an exception in the middle of a pipe's message would lose or garble it.
-    signals = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
+    signals = POLITE if in_main_thread else ()
     previous = {number: signal.signal(number, interrupt) for number in signals}
     try:
         workers += [start_worker() for _ in range(min(processes, len(items)))]

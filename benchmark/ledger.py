@@ -1,8 +1,8 @@
 """The ledger: one atomic JSON record per run. No torch.
 
 A ledger is a folder for one (space, recipe): `records/` holds what is finished, `work/` what is under
-way (checkpoints and locks). A record is written beside and renamed, so it is whole or absent. A run is
-trained by whoever holds its lock; the lock goes when its process does, however it ends.
+way (checkpoints and claims). A record is written beside and renamed, so it is whole or absent. A run is
+trained by whoever holds its claim (`files.claim`), on this host or on another one that shares the folder.
 """
 
 from __future__ import annotations
@@ -162,9 +162,11 @@ class Ledger:
         """
         files.sweep(self.folder / "work", self.stem(run))
 
-    def claim(self, run: Run) -> AbstractContextManager[bool]:
-        """Gives True while this process alone may train the run, False where another one holds it."""
-        return files.claim(self._lock_path(run))
+    def claim(
+        self, run: Run, terms: files.Terms | None = None, wait: bool = False
+    ) -> AbstractContextManager[files.Lease | None]:
+        """Gives a lease while this process alone may train the run, None where another one holds it."""
+        return files.claim(self._lock_path(run), terms, wait)
 
     def set_aside(self, run: Run) -> Path:
         """Renames a corrupt record so that its run counts as missing; nothing is lost. For the holder of the run."""
@@ -194,9 +196,8 @@ class Ledger:
                 state = "done" if self.read(run) else None
             except CorruptRecord:
                 state = "corrupt"
-            if state is None and self._lock_path(run).exists():
-                with self.claim(run) as free:
-                    state = None if free else "running"
+            if state is None and files.is_held(self._lock_path(run)):
+                state = "running"
             if state is None:
                 state = "started" if self.checkpoint_path(run).exists() else "missing"
             states[state].append(run)

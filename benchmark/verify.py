@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     ledger = Ledger(out / "verify" / claim.name, claim.space, claim.recipe)
     ledger.prepare()
-    with files.claim(ledger.folder / "work" / "verify.lock") as mine:
+    with files.claim(ledger.folder / "work" / "verify.lock", wait=True) as mine:
         if not mine:
             raise Failure(f"another process verifies {claim.name} in {out}: wait for it, or use another --out")
         left, interrupted = _train_again(ledger, works, here, device, options)

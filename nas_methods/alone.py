@@ -67,7 +67,7 @@ class Shelf:
         key = hashlib.sha256(json.dumps(stamp, sort_keys=True).encode()).hexdigest()[:12]
         folder = checkpoint.parent / "trainings" / key
         folder.mkdir(parents=True, exist_ok=True)
-        with claim(folder / "lock") as mine:
+        with claim(folder / "lock", wait=True) as mine:
             if not mine:
                 raise Busy
             yield cls(folder, stamp)

@@ -231,7 +231,7 @@ def search(method: Sampler, task: Task) -> Ranking:
         if task.stop():
             keep()
             raise Stopped
-        if keeper.due:
+        if keeper.due or within + 1 == train.steps:  # a death without notice costs an epoch at most
             keep()
 
     last = step_at(iterations - 1)

@@ -12,8 +12,10 @@ import time
 
 import pytest
 
+from benchmark import files, train
+from benchmark.build_groundtruth import TrainRun
 from benchmark.errors import UsageError
-from benchmark.ledger import Ledger, checksum
+from benchmark.ledger import Ledger, Run, checksum
 from benchmark.recipe import Recipe
 from benchmark.space import load_space
 from benchmark.table import load_table
@@ -398,3 +400,53 @@ def test_an_output_folder_that_is_a_file_is_refused_in_one_line(tmp_path, run_py
     assert len(done.stderr.splitlines()) == 1
     assert str(tmp_path / "file") in done.stderr
     assert (tmp_path / "file").read_text() == "kept"
+
+
+# --- claims that are lost, deaths without notice ---
+
+
+def steps_of(out):
+    """(ledger, run, generator of a run's steps) of a fresh builder in this process."""
+    ledger = Ledger.under(out, load_space(), RECIPE)
+    ledger.prepare()
+    run = Run(0, load_space()[0])
+    function = TrainRun(ledger, None, "cpu", "eager", 1, 1, {"version": "test"})
+    return ledger, run, function(run, lambda news: None, lambda: False)
+
+
+def test_an_attempt_that_was_taken_over_stops_at_its_next_step_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LOOK_SECONDS", 0.0)
+    ledger, run, steps = steps_of(tmp_path)
+    for _ in range(5):
+        next(steps)
+    work = ledger.folder / "work"
+    lease = next(work.glob("*.lease"))
+    checkpoint = ledger.checkpoint_path(run).read_bytes()
+    lease.write_text(json.dumps({"token": "of another", "host": "far", "locked": True, "seconds": 60}))
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value is False  # to be asked for again, as any run that somebody holds
+    assert ledger.recorded() == []
+    assert ledger.checkpoint_path(run).read_bytes() == checkpoint
+    assert json.loads(lease.read_text())["token"] == "of another"
+
+
+def test_an_attempt_that_was_taken_over_in_its_last_step_leaves_no_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LOOK_SECONDS", 0.0)
+    ledger, _, steps = steps_of(tmp_path)
+    for _ in range(2 * 20):  # two steps an epoch
+        next(steps)
+    next((ledger.folder / "work").glob("*.lease")).unlink()
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value is False
+    assert ledger.recorded() == []
+
+
+def test_a_death_without_notice_costs_one_epoch_at_most(tmp_path):
+    ledger, run, steps = steps_of(tmp_path)
+    for step in range(1, 20):
+        next(steps)
+        kept = train.read_checkpoint(ledger.checkpoint_path(run))["state"]["step"] if step > 2 else 0
+        assert step - kept <= 2  # two steps an epoch
+    steps.close()

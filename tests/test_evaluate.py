@@ -250,7 +250,7 @@ def test_exit_codes_and_streams_of_the_real_command(tmp_path, run_python):
         ("--method macs --scores x.csv", "not allowed with"),
         ("--method macs --list", "not allowed with"),
         ("--method macs --method random_order", "--method"),
-        ("--method mixture --N 4", "'--N': the flags here are --M --batch-size"),
+        ("--method mixture --N 4", "'--N': the flags here are --M --again --batch-size"),
         ("--method macs --M 4", "'--M': the flags here are"),
         ("--method mixture --temp linear", "'--temp'"),  # no abbreviations
         ("--scores x.csv --recipe smoke", "'--recipe': the flags here are --json --list"),

@@ -33,6 +33,7 @@ LIGHT = [
     "benchmark.ranking",
     "benchmark.streams",
     "benchmark.cli",
+    "benchmark.cluster",
     "benchmark.errors",
     "benchmark.launch",
     "benchmark.provenance",
@@ -182,6 +183,10 @@ def test_launch_knows_nothing_of_pooling():
         module for module in imported_by("benchmark.launch") if module.split(".")[0] in ("benchmark", "nas_methods")
     }
     assert ours == {"benchmark.errors"}
+    ours = {
+        module for module in imported_by("benchmark.cluster") if module.split(".")[0] in ("benchmark", "nas_methods")
+    }
+    assert ours == {"benchmark.cli", "benchmark.errors", "benchmark.files", "benchmark.progress"}
 
 
 def test_networks_know_no_data():
@@ -206,10 +211,10 @@ def test_the_street_runs_one_way():
 
 
 def test_what_loads_slowly_loads_where_it_is_used():
-    """pandas, scipy, torchvision, matplotlib: never by importing a module; submitit: in launch alone."""
+    """pandas, scipy, torchvision, matplotlib: never by importing a module; submitit: in cluster alone, where asked for."""
     for name in FILES:
         assert roots(imported_by(name, lazily=False)) & {"pandas", "scipy", "torchvision", "submitit", "ffcv"} == set()
-        if name != "benchmark.launch":
+        if name != "benchmark.cluster":
             assert "submitit" not in roots(imported_by(name))
 
 

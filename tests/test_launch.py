@@ -299,6 +299,43 @@ def test_an_interruption_ends_politely(parent, how):
     assert all_gone(pids)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_schedulers_notices_to_every_process_end_politely_however_often_they_come(parent, number):
+    process, pids = parent("slow", "slow", "slow")
+    for other in (number, signal.SIGTERM, signal.SIGUSR2):
+        os.killpg(process.pid, other)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert json.loads(out) == [[], {}, True]
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    assert "resource_tracker" not in err
+    assert all_gone(pids)
+
+
+def test_a_notice_that_meets_workers_on_their_way_up_is_heard_and_kills_none(parent):
+    process, _ = parent("slow", "slow", "slow", busy=0)
+    until = time.monotonic() + PATIENCE
+    while not (workers := spawned_by(process.pid)) and time.monotonic() < until:
+        time.sleep(0.001)
+    assert workers
+    os.killpg(process.pid, signal.SIGTERM)
+    out, _ = process.communicate(timeout=PATIENCE)
+    outcome = json.loads(out.splitlines()[-1])
+    assert outcome == [[], {}, True]
+
+
+def spawned_by(pid):
+    """Workers of a process, by the words that multiprocessing starts them with."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                found += [path] if b"spawn_main" in path.with_name("cmdline").read_bytes() else []
+        except (OSError, IndexError):
+            continue
+    return found
+
+
 def test_an_interruption_in_the_middle_of_a_message_loses_nothing(parent):
     process, _ = parent("only", function="interrupt_the_receiver", busy=0)
     out, err = process.communicate(timeout=PATIENCE / 2)

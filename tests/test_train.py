@@ -107,9 +107,14 @@ def test_a_kill_between_checkpoints_changes_no_bit(tiny_dataset, undisturbed, tm
     assert first[0] == (last + 1) / STEPS  # the first step that the killed process had not saved
 
 
-def test_checkpoints_are_written_only_when_due(tiny_dataset, tmp_path):
-    trained(tiny_dataset, checkpoint=tmp_path / "run.pt")
-    assert list(tmp_path.iterdir()) == []  # it took less than half a minute
+def test_checkpoints_are_written_after_each_epoch_but_the_last_and_between_only_when_due(
+    tiny_dataset, tmp_path, monkeypatch
+):
+    kept = []
+    monkeypatch.setattr(Checkpoint, "save", lambda self, state: kept.append(state["step"]))
+    trained(tiny_dataset, checkpoint=tmp_path / "run.pt")  # it takes less than half a minute
+    per_epoch = STEPS // SHORT.epochs
+    assert kept == list(range(per_epoch, STEPS, per_epoch))
 
 
 def test_seconds_add_up_over_interruptions(tiny_dataset, tmp_path, monkeypatch):
