@@ -42,6 +42,7 @@ def arguments() -> cli.Parser:
     parser.add_argument("--out", type=cli.folder, default="results", metavar="DIR", help="default ./results")
     parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
     cli.add_device(parser)
+    cli.add_loader(parser)
     parser.add_argument("--where", default="here", choices=["here"], help="here: on this machine")
     parser.add_argument(
         "--together",
@@ -64,6 +65,7 @@ class TrainRun:
     data_root: str | None
     device: str
     engine: str
+    loader: str
     together: int  # how many share the machine: it explains the timings, and nothing else depends on it
     sharing: int  # how many of those take turns on one device
     provenance: dict[str, Any]
@@ -90,7 +92,7 @@ class TrainRun:
         from benchmark import engine, train
 
         ledger, device = self.ledger, train.device_named(self.device)
-        dataset = _dataset(ledger.recipe.dataset, self.data_root, device)
+        dataset = _dataset(ledger.recipe.dataset, self.data_root, self.loader, device)
         chosen = engine.working_engine(self.engine, ledger.space, ledger.recipe, device)
         path = ledger.checkpoint_path(run)
         steps = train.training(ledger.space, run.config, run.seed, ledger.recipe, dataset, device, path, stop, chosen)
@@ -117,7 +119,7 @@ class TrainRun:
         timings = {"seconds": round(seconds, 3), "finished": finished, "together": self.together}
         if self.sharing > 1:
             timings["sharing"] = self.sharing
-        ledger.write(run, results, numerics | self.provenance, timings)
+        ledger.write(run, results, numerics | self.provenance | {"loader": self.loader}, timings)
         return True
 
     def room(self) -> bool:
@@ -128,11 +130,11 @@ class TrainRun:
 
 
 @lru_cache(maxsize=1)
-def _dataset(name: str, root: str | None, device: Any) -> Any:
-    """The data set on the device, once for all runs of a worker."""
-    from benchmark import data
+def _dataset(name: str, root: str | None, loader: str, device: Any) -> Any:
+    """The data set, where it is resident on the device, once for all runs of a worker."""
+    from benchmark import loaders
 
-    return data.load(name, root, download=False).to(device)
+    return loaders.load(name, root, download=False, loader=loader).to(device)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -153,11 +155,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _missing(ledger, runs)  # sweeps up, and sets aside corrupt records of other runs
         return _finish(ledger, configs, seeds, {}, False, options, words)
 
-    from benchmark import data, engine, train  # imports torch, so --status and errors in flags come before it
+    from benchmark import engine, loaders, train  # imports torch, so --status and errors in flags come before it
 
     device = train.device_named(options.device)
     engine.require_engine(options.engine, device)
-    dataset = data.load(recipe.dataset, options.data).reduced(recipe)  # faults are named before any training
+    faultless = loaders.load(recipe.dataset, options.data, loader=options.loader)  # or so it says before any training
+    dataset = faultless.reduced(recipe)
     together = options.together or train.default_together(recipe, device)
     ledger.prepare()
     missing = _missing(ledger, runs)
@@ -205,7 +208,7 @@ def train_runs(
 ) -> tuple[dict[Run, str], bool]:
     """Trains the missing runs; returns those that failed, with why, and whether Ctrl-C ended it.
 
-    works: MACs of each run. options: `data`, `device`, `engine` and `stop_after` as the command's flags give them.
+    works: MACs of each run. options: `data`, `device`, `engine`, `loader` and `stop_after` as the flags give them.
     """
     from benchmark import train
     from benchmark.progress import ProgressLine
@@ -213,7 +216,7 @@ def train_runs(
     on_cpu = train.device_named(options.device).type == "cpu"
     slots = 1 if on_cpu else together  # on a GPU, runs are streams of one process
     code = provenance.code_version()
-    function = TrainRun(ledger, options.data, options.device, options.engine, together, slots, code)
+    function = TrainRun(ledger, options.data, options.device, options.engine, options.loader, together, slots, code)
     names = [f"{run.config} seed {run.seed}" for run in missing]
     with ProgressLine("training", [works[run] for run in missing], names) as line:
         deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None

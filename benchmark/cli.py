@@ -20,6 +20,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 from benchmark.errors import Failure, UsageError
 
 ENGINES = ("auto", "compiled", "graph", "eager")  # of benchmark.engine, which needs torch
+LOADERS = ("resident", "torchvision", "ffcv")  # of benchmark.loaders, likewise
 
 _FOLDERS = ("--out", "--data")
 
@@ -100,6 +101,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         default="auto",
         choices=ENGINES,
         help="how steps run: auto (default) takes compiled CUDA graphs on a GPU, eager on a CPU",
+    )
+
+
+def add_loader(parser: argparse.ArgumentParser) -> None:
+    """`--loader`, for commands that train stand-alone networks."""
+    parser.add_argument(
+        "--loader",
+        default="resident",
+        choices=LOADERS,
+        help="where images come from, the same batches each: resident (default) in memory, torchvision image by image, "
+        "ffcv from files that benchmark.data_ffcv has written",
     )
 
 
