@@ -46,7 +46,7 @@ POLL = 0.2
 FORMAT = 1  # of the statement beside a file
 DECODED_AHEAD = 256  # images of a folder that are in memory at once while it is written
 
-APT = "apt-get install libopencv-dev libturbojpeg0-dev pkg-config g++"
+APT = "apt-get install libopencv-dev libturbojpeg0-dev pkg-config g++ python3-dev"
 PIP = "pip install 'nas-bench-pooling[ffcv]'"
 
 
