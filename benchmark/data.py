@@ -442,14 +442,14 @@ def served(
 
 
 def crop_windows(pixels: Tensor) -> Tensor:
-    """Every crop of every image, as a view of one padded copy: uint8 (N, 9, 9, 32, 96) of (N, 32, 32, 3)."""
-    side, channels = pixels.shape[2:]
+    """Every crop of every image, as a view of one padded copy: uint8 (N, 9, 9, H, 3 W) of (N, H, W, 3)."""
+    height, width, channels = pixels.shape[1:]
     padded = torch.nn.functional.pad(pixels, (0, 0, *4 * (PADDING,)))
-    return padded.flatten(2).unfold(1, side, 1).unfold(2, side * channels, channels)
+    return padded.flatten(2).unfold(1, height, 1).unfold(2, width * channels, channels)
 
 
 def crop_and_flip(windows: Tensor, chosen: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
-    """Crops 32x32 of the chosen images out of zero padding 4, then mirrors where asked: uint8 (B, 32, 32, 3).
+    """Crops HxW of the chosen images out of zero padding 4, then mirrors where asked: uint8 (B, H, W, 3).
 
     windows: of `crop_windows`; chosen: int64 (B,); top, left: int64 (B,), the corner in the padded image, 0 to 8;
     mirrored: int64 (B,), 0 or 1.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 import sys
 import threading
 import time
@@ -35,13 +34,6 @@ CPU = torch.device("cpu")
 SPACE = load_space()
 RECIPE = Recipe(epochs=2, batch_size=16, precision="fp32")
 SHAPE = (32, 32, 3)
-
-
-@pytest.fixture(scope="session")
-def ffcv():
-    if importlib.util.find_spec("ffcv") is None and os.environ.get("NASBENCH_POOLING_FFCV") != "required":
-        pytest.skip(f"FFCV is not installed: {data_ffcv.APT} && {data_ffcv.PIP}")
-    return data_ffcv.library()
 
 
 @pytest.fixture(scope="module")
