@@ -391,7 +391,9 @@ def test_what_is_written_is_read_back_in_order(root, tiny_dataset, train_set):
     assert (stated.images, stated.shape, stated.checksum) == (96, SHAPE, tiny_dataset.checksum)
 
 
-def test_the_same_images_give_the_same_bytes(root, tiny_dataset, tmp_path):
+def test_the_same_images_give_the_same_bytes_also_after_a_kill(root, tiny_dataset, tmp_path):
+    (tmp_path / "synthetic-test.beton.partial").write_bytes(b"half" * 10_000_000)  # what a kill may leave
+    (tmp_path / "synthetic-test.beton.lock").touch()
     again = data_ffcv.write(
         tmp_path / "synthetic-test.beton", Held(tiny_dataset.test, tiny_dataset.checksum), "synthetic", "test"
     )

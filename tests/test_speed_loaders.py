@@ -28,7 +28,7 @@ def require_the_same(material, side, place, exact):
     assert pixels.dtype == torch.uint8
     assert pixels.shape == there.pixels.shape
     difference = (pixels.float() - there.pixels.float()).abs().mean()
-    assert difference == 0 if exact else difference < 4  # of 255; two pictures differ by 60
+    assert difference == 0 if exact else difference < 4  # of 255; two pictures differ by some 70
 
 
 @pytest.mark.parametrize("material", SIDES)
