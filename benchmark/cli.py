@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
@@ -118,6 +118,11 @@ def add_loader(parser: argparse.ArgumentParser) -> None:
 def given_fields(namespace: argparse.Namespace, record: type) -> dict[str, Any]:
     """The fields of the dataclass that were given as flags."""
     return {field.name: getattr(namespace, field.name) for field in fields(record) if hasattr(namespace, field.name)}
+
+
+def flags(given: Mapping[str, Any]) -> list[str]:
+    """Options as they are typed: {"M": 4} is --M 4."""
+    return [word for key, value in given.items() for word in (f"--{key}", str(value))]
 
 
 def whole(text: str) -> int:

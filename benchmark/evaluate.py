@@ -4,6 +4,7 @@
     python -m benchmark.evaluate --method spos --recipe smoke               # the same in a minute, to see it work
     python -m benchmark.evaluate --method ./my_method.py                    # a file of your own
     python -m benchmark.evaluate --scores FILE.csv --table published        # columns: config, score
+    python -m benchmark.evaluate --method all                               # every variant, beside the paper's tables
     python -m benchmark.evaluate --list
 
 The ranking is kept under OUT/rankings, the score under OUT/scores. Kill a search at any moment: the same command
@@ -18,28 +19,36 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nas_methods
-from benchmark import cli, files, provenance
+from benchmark import cli, files, provenance, race
 from benchmark.errors import Failure, UsageError
-from benchmark.launch import LEAN_ENVIRONMENT, launch
-from benchmark.ranking import Ranking, ranking_json, read_ranking, read_scores, scores_csv
+from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
+from benchmark.ranking import NO_RANKING, NoRanking, Ranking, ranking_json, read_ranking, read_scores, scores_csv
 from benchmark.recipe import SearchRecipe
 from benchmark.scoring import Score, score
 from benchmark.space import PoolingSpace, require_trainable
 from benchmark.table import GroundTruth, load_table
 
 DEFAULT_METHOD = "mixture"
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Everything:
+    """What `--method all` stands for: no method, so no options of one."""
 
 
 def arguments(method: type[Any] | None) -> cli.Parser:
     parser = cli.Parser(prog="python -m benchmark.evaluate", description=__doc__)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--method", metavar="NAME", help=f"{', '.join(nas_methods.available())}, or a .py file of yours")
+    what.add_argument(
+        "--method", metavar="NAME", help=f"{', '.join([*nas_methods.available(), ALL])}, or a .py file of yours"
+    )
     what.add_argument("--scores", metavar="FILE", help="a CSV file with the columns config, score")
     what.add_argument("--list", action="store_true", help="say which methods there are, and stop")
     parser.add_argument("--table", default="published", metavar="T", help="a table's name or path (default published)")
@@ -121,8 +130,8 @@ class Search:
             for indices, count in ((split.train, self.recipe.train_images), (split.validation, self.recipe.eval_images))
         ]
 
-        def network(model: int, shared: bool = True) -> torch.nn.Module:
-            made = networks.ResNet(self.space, dataset.classes, affine=False, shared=shared)
+        def network(model: int, shared: bool = True, affine: bool = False) -> torch.nn.Module:
+            made = networks.ResNet(self.space, dataset.classes, affine=affine, shared=shared)
             networks.initialise(made, seed, model)
             return made
 
@@ -140,7 +149,10 @@ class Search:
             if not mine:
                 return False
             if not path.exists():  # else another process finished it meanwhile
-                ranking = self._rank(seed, report, stop, work / f"{path.stem}.pt")
+                try:
+                    ranking = self._rank(seed, report, stop, work / f"{path.stem}.pt")
+                except nas_methods.Busy:
+                    return False
                 if ranking is None:
                     return None
                 files.write_atomically(path.with_suffix(".csv"), scores_csv(ranking).encode())
@@ -154,20 +166,25 @@ class Search:
         """The method's ranking with all that is known of how it came about; None when asked to stop."""
         from benchmark import engine, train
 
-        device = train.device_named(self.device)
+        device, method = train.device_named(self.device), self.instance()
+        affine = getattr(method, "affine", False)
         task = self.task(
             seed,
             progress=lambda done, facts: report({"fraction": done} | facts),
             stop=stop,
             checkpoint=checkpoint,
-            engine=engine.working_engine(self.engine, self.space, self.recipe, device, affine=False),
+            engine=engine.working_engine(self.engine, self.space, self.recipe, device, affine),
         )
         began = time.monotonic()
         try:
             with engine.own_stream(device):
-                ranking = self.instance().rank(task)
+                ranking = method.rank(task)
         except nas_methods.Stopped:
             return None
+        except RuntimeError as error:
+            if engine.still_computes(device, error):
+                raise
+            raise Spoiled(f"seed {seed}: {error}") from error
         if not isinstance(ranking, Ranking):
             raise Failure(f"method '{self.name}' returned {type(ranking).__name__} where a Ranking was expected")
         if ranking.space != self.space.name:
@@ -197,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     bare = not {"--method", "--scores", "--list", "-h", "--help"} & {word.partition("=")[0] for word in words}
     if bare:
         name, words = DEFAULT_METHOD, ["--method", DEFAULT_METHOD, *words]
-    method = nas_methods.load(name) if name else None
+    method = Everything if name == ALL else nas_methods.load(name) if name else None
     options = arguments(method).parse(words)
     if bare:
         cli.say(f"no --method, --scores or --list given: --method {DEFAULT_METHOD}")
@@ -210,6 +227,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = score(read_scores(options.scores, table.space), table)
         _show(result, options.json)
         return 0
+    if name == ALL:
+        return _evaluate_all(table, options, words)
     return _evaluate(method, table, options, words)
 
 
@@ -223,30 +242,48 @@ def _method_in(words: list[str]) -> str | None:
     return None
 
 
-def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -> int:
-    given = cli.given_fields(options, method)
+@dataclass(frozen=True)
+class Plan:
+    """A search that can begin: nothing that could be checked beforehand is wrong with it."""
+
+    search: Search
+    instance: Any
+    seeds: list[int]
+    missing: list[int]  # seeds without a ranking
+
+    @property
+    def trains(self) -> bool:
+        return hasattr(self.instance, "work")
+
+    def work(self, task: nas_methods.Task) -> float:
+        """MACs still to be computed, from a task of any seed; touches the data if there are any."""
+        if not (self.missing and self.trains):
+            return 0.0
+        try:
+            return len(self.missing) * self.instance.work(task)
+        except (UsageError, Failure):
+            raise
+        except Exception as error:
+            why = f"its work(task) raises {type(error).__name__}: {error}"
+            raise Failure(f"method '{self.search.name}': {why}") from None
+
+
+def _planned(name: str, given: dict[str, Any], table: GroundTruth, options: Any) -> Plan:
+    """Raises UsageError for whatever is wrong with method, options, recipe, table or device."""
+    method = nas_methods.load(name)
     recipe = SearchRecipe.preset(options.recipe, **cli.given_fields(options, SearchRecipe))
     try:
         instance = method(**given)
     except UsageError:
         raise
     except Exception as error:  # an option without default, or one that the method refuses in its own way
-        raise UsageError(f"method '{options.method}': {error}") from None
+        raise UsageError(f"method '{name}': {error}") from None
     chosen = {field.name: getattr(instance, field.name) for field in fields(method)}
-    table.require_complete()
-    require_trainable(table.space)
-    if (options.device, options.engine) not in (("auto", "auto"), ("cpu", "auto"), ("cpu", "eager")):
-        from benchmark import engine, train
-
-        engine.require_engine(options.engine, train.device_named(options.device))  # said now, whatever the method
-    trains = hasattr(instance, "work")
-    if trains and recipe.dataset != table.dataset:
-        raise UsageError(
-            f"table {table.name} was made on {table.dataset}, the search would see {recipe.dataset}: "
-            f"use --dataset {table.dataset} or a --table made on {recipe.dataset}"
-        )
+    if hasattr(instance, "work"):
+        _require_same_data(recipe, table)
+    source = nas_methods.origin(name)
     search = Search(
-        options.method,
+        name,
         chosen,
         table.space,
         recipe,
@@ -254,16 +291,96 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         options.data,
         options.device,
         options.engine,
-        nas_methods.code_hash(options.method),
-        provenance.code_version(),
+        nas_methods.code_hash(name),
+        provenance.code_version() | ({"method_from": source} if source else {}),
     )
     seeds = sorted(set(options.seeds))
-    missing = [seed for seed in seeds if not search.kept(seed)]
-    if missing:
-        if trains:
-            _say_how_long(search, instance, missing, options)
+    return Plan(search, instance, seeds, [seed for seed in seeds if not search.kept(seed)])
+
+
+def _require_same_data(recipe: SearchRecipe, table: GroundTruth) -> None:
+    if recipe.dataset != table.dataset:
+        raise UsageError(
+            f"table {table.name} was made on {table.dataset}, the search would see {recipe.dataset}: "
+            f"use --dataset {table.dataset} or a --table made on {recipe.dataset}"
+        )
+
+
+def _require_judge_and_device(table: GroundTruth, options: Any) -> None:
+    table.require_complete()
+    require_trainable(table.space)
+    if (options.device, options.engine) not in (("auto", "auto"), ("cpu", "auto"), ("cpu", "eager")):
+        from benchmark import engine, train
+
+        engine.require_engine(options.engine, train.device_named(options.device))  # said now, whatever the method
+
+
+def _deadline(options: Any) -> float | None:
+    return time.monotonic() + options.stop_after if options.stop_after is not None else None
+
+
+def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -> int:
+    _require_judge_and_device(table, options)
+    plan = _planned(options.method, cli.given_fields(options, method), table, options)
+    if plan.missing and plan.trains:
+        work = plan.work(plan.search.task(plan.seeds[0]))
+        _say_how_long(plan.search, work, len(plan.missing), options)
+    result = _carried_out(plan, table, options, words, _deadline(options))
+    if isinstance(result, int):
+        return result
+    _show(result, options.json)
+    return 0
+
+
+def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
+    """Every variant of every method, each as if asked for alone; a failing one takes only itself down."""
+    recipe = SearchRecipe.preset(options.recipe, **cli.given_fields(options, SearchRecipe))
+    _require_same_data(recipe, table)
+    _require_judge_and_device(table, options)
+    results = race.Results(table)
+    plans: dict[race.Entry, Plan] = {}
+    for name in nas_methods.available():
+        method = results.attempt(race.Entry(name), partial(nas_methods.load, name))
+        for variant in nas_methods.variants(method) if method else ():
+            entry = race.Entry(name, variant)
+            results.entries[entry] = race.NOT_YET
+            if plan := results.attempt(entry, partial(_planned, name, dict(variant.options), table, options)):
+                plans[entry] = plan
+
+    work = _foretold(plans, results, options)
+    deadline, code = _deadline(options), 0
+    cheap_first = sorted((entry for entry in plans if entry not in results.failed), key=lambda entry: work[entry])
+    for place, entry in enumerate(cheap_first, start=1):
+        cli.say(f"{place} of {len(cheap_first)}: {entry}")
+        found = results.attempt(entry, partial(_carried_out, plans[entry], table, options, words, deadline))
+        if isinstance(found, int):
+            code = found
+            break
+        if found is not None:
+            results.scores[entry] = found
+    _show(results, options.json)
+    return code or (1 if results.failed else 0)
+
+
+def _foretold(plans: dict[race.Entry, Plan], results: race.Results, options: Any) -> dict[race.Entry, float]:
+    """MACs still to be computed for each plan; says what all of them will take."""
+    work = dict.fromkeys(plans, 0.0)
+    if hungry := [entry for entry, plan in plans.items() if plan.missing and plan.trains]:
+        search, seeds = plans[hungry[0]].search, plans[hungry[0]].seeds
+        task = search.task(seeds[0])
+        _ = task.data  # what is wrong with the data is said now, and not by every method
+        known = {entry: results.attempt(entry, partial(plans[entry].work, task)) for entry in hungry}
+        work |= {entry: macs for entry, macs in known.items() if macs is not None}
+        _say_how_long(search, sum(work.values()), len(seeds), options)
+    return work
+
+
+def _carried_out(plan: Plan, table: GroundTruth, options: Any, words: list[str], deadline: float | None) -> Score | int:
+    """Makes the rankings that are missing, scores them all and keeps the score; an exit code if it ended early."""
+    search, seeds = plan.search, plan.seeds
+    if plan.missing:
         again = shlex.join(["python", "-m", "benchmark.evaluate", *words])
-        code = _search(search, missing, options, again)
+        code = _search(search, plan.missing, options, again, deadline)
         if code is not None:
             return code
     result = score([read_ranking(search.path(seed)) for seed in seeds], table)
@@ -271,43 +388,35 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
     kept = Path(options.out) / "scores" / f"{stem}-vs-{table.name}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(kept, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
-    _show(result, options.json)
     cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)} and {kept}")
-    return 0
+    return result
 
 
-def _say_how_long(search: Search, instance: Any, seeds: list[int], options: Any) -> None:
-    """Finds faults in the data before anything starts and, without a GPU, says what the search will take."""
+def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:
+    """Says, without a GPU, what so many searches with `work` MACs in all will take."""
     from benchmark import train
 
-    task = search.task(seeds[0])
-    try:
-        expected = instance.work(task)
-    except (UsageError, Failure):
-        raise
-    except Exception as error:
-        raise Failure(f"method '{search.name}': its work(task) raises {type(error).__name__}: {error}") from None
     device = train.device_named(options.device)
     if train.lacks_fast_bf16(search.recipe, device):
         cli.say("this processor has no fast bf16: --precision fp32 will be many times faster (a recipe of its own)")
     if device.type != "cpu":
         return
     at_once = min(options.together, train.default_together(search.recipe, device))
-    seconds = expected * -(-len(seeds) // at_once) / train.measure_speed(search.space, search.recipe, device)
+    rounds = -(-searches // at_once) / searches
+    seconds = work * rounds / train.measure_speed(search.space, search.recipe, device)
     threads = f"{search.recipe.threads} threads" if search.recipe.threads > 1 else "1 thread"
     cli.say(
         f"on the CPU: about {cli.readable(seconds)} on this machine ({train.device_label(device)}, {threads}, measured)"
     )
     if options.recipe != "smoke":
-        cli.say(f"to see it work in a minute: python -m benchmark.evaluate --method {options.method} --recipe smoke")
+        cli.say(f"to see it work in minutes: python -m benchmark.evaluate --method {options.method} --recipe smoke")
 
 
-def _search(search: Search, seeds: list[int], options: Any, again: str) -> int | None:
+def _search(search: Search, seeds: list[int], options: Any, again: str, deadline: float | None) -> int | None:
     """Makes the missing rankings. Returns an exit code if that ended early, None when all are there."""
     from benchmark.progress import ProgressLine
 
     with ProgressLine(search.name, [1.0] * len(seeds), [f"seed {seed}" for seed in seeds]) as line:
-        deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None
         outcome = launch(
             search,
             seeds,
@@ -317,14 +426,18 @@ def _search(search: Search, seeds: list[int], options: Any, again: str) -> int |
             deadline=deadline,
         )
     if outcome.failed:
-        raise Failure("; ".join(f"{search.name} seed {seeds[p]}: {why}" for p, why in outcome.failed.items()))
+        why = "; ".join(f"{search.name} seed {seeds[p]}: {why}" for p, why in outcome.failed.items())
+        if not outcome.interrupted:
+            constant = all(NO_RANKING in reason for reason in outcome.failed.values())
+            raise (NoRanking if constant else Failure)(why)
+        cli.say(why)
     if len(outcome.done) < len(seeds):
         cli.say(f"{len(seeds) - len(outcome.done)} searches are unfinished; go on with: {again}")
         return 130 if outcome.interrupted else 0
     return None
 
 
-def _show(result: Score, as_json: bool) -> None:
+def _show(result: Score | race.Results, as_json: bool) -> None:
     if as_json:
         cli.print_json(result.to_dict())
     else:
@@ -332,19 +445,39 @@ def _show(result: Score, as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> int:
-    listed: dict[str, dict[str, Any]] = {}
-    for name in nas_methods.available():
-        method = nas_methods.load(name)
-        first_line = (sys.modules[method.__module__].__doc__ or "").strip().partition("\n")[0]
-        defaults = {f.name: "required" if f.default is MISSING else f.default for f in fields(method)}
-        listed[name] = {"about": first_line, "options": defaults}
+    listed = {name: _about(name) for name in nas_methods.available()}
     if as_json:
         cli.print_json(listed)
         return 0
     for name, facts in listed.items():
-        flags = " ".join(f"--{key} {value}" for key, value in facts["options"].items())
-        print(f"{name:14} {facts['about']}" + (f"\n{'':14} {flags}" if flags else ""))
+        lines = [facts["about"]]
+        if facts["from"]:
+            lines.append(f"from {facts['from']}")
+        lines.append(" ".join(f"--{key} {value}" for key, value in facts["options"].items()))
+        lines += [f"{' '.join([name, *cli.flags(v['options'])])}: {_said(v)}" for v in facts["variants"]]
+        print(f"{name:14} " + f"\n{'':15}".join(filter(None, lines)))
     return 0
+
+
+def _said(variant: dict[str, Any]) -> str:
+    """What the paper prints of a variant."""
+    rows = [f"Table {row['table']} {row['architecture']} {row['accuracy']}" for row in variant["published"]]
+    return "; ".join([*rows, *([f"Figure 3 tau {variant['tau']:.3f}"] if variant["tau"] is not None else [])])
+
+
+def _about(name: str) -> dict[str, Any]:
+    """What `--list` says of a method; of one that cannot be loaded, why."""
+    source = nas_methods.origin(name)
+    try:
+        method = nas_methods.load(name)
+    except UsageError as error:
+        return {"about": str(error), "options": {}, "from": source, "variants": []}
+    return {
+        "about": (sys.modules[method.__module__].__doc__ or "").strip().partition("\n")[0],
+        "options": {f.name: "required" if f.default is MISSING else f.default for f in fields(method)},
+        "from": source,
+        "variants": [asdict(variant) for variant in getattr(method, "VARIANTS", ())],
+    }
 
 
 if __name__ == "__main__":

@@ -1,156 +1,173 @@
-"""Methods against each other: how fast their rankings get good, and which of two is better. No torch.
+"""All methods beside what the paper prints of them: what `evaluate --method all` found, as tables. No torch.
 
-A method's history holds its scores after each epoch, with the images seen and the device seconds spent until then
-(`nas_methods/__init__.py`); here they are held against a table.
+Knows no method by name: variants and published rows stand in the methods' own files.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
-from benchmark.errors import UsageError
-from benchmark.ranking import Ranking
-from benchmark.scoring import TOP, estimates, kendall, percentiles, redraw, top_of
-from benchmark.table import GroundTruth
+from benchmark import cli
+from benchmark.errors import Failure, UsageError
+from benchmark.published import BEST, DEFAULT, ROWS, Published, Variant
+from benchmark.ranking import NoRanking
+from benchmark.scoring import Pick, Score
+from benchmark.table import GroundTruth, Row
 
-if TYPE_CHECKING:
-    import pandas as pd
+T = TypeVar("T")
 
-    from benchmark.scoring import Top
-
-
-@dataclass(frozen=True)
-class Point:
-    """How good a ranking was when part of its budget was spent.
-
-    images   training images seen until then
-    seconds  on the method's device, without looking at the scores; None where not kept
-    tau      Kendall's tau-b of the scores then; None where they were all the same
-    regret   best mean of the table - that of the best score then, in percentage points (ties: expected value)
-    top      for k in 1, 3, 5
-    """
-
-    epoch: int
-    images: int
-    seconds: float | None
-    tau: float | None
-    regret: float
-    top: tuple[Top, ...]
+NOT_YET = "not run yet"
+HEADINGS = ("found", "accuracy %", "GPU hours", "tau", "| pick here", "accuracy %", "tau-b (95 %)", "time")
 
 
-def curve(ranking: Ranking, table: GroundTruth) -> list[Point]:
-    """A ranking's points in the order of its epochs; empty for a method that keeps none.
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A variant of a method; each is one of its own."""
 
-    Its scores are those of a few validation images and are noisier than the final ones: the last point is not the
-    ranking's tau. Raises UsageError for a table that is incomplete or of another space.
-    """
-    import numpy as np
-    from scipy.stats import kendalltau
-
-    _require_same(ranking, table)
-    means = np.array([row.mean for row in table.rows])
-    seen = list(ranking.history.get("curve", ()))
-    clock = list(ranking.provenance.get("timings", {}).get("curve", ()))
-    found = []
-    for place, then in enumerate(seen):
-        scores = np.array(then["scores"], dtype=float)
-        tops = tuple(top_of(k, scores, means) for k in TOP)
-        tau = float(kendalltau(scores, means).statistic) if np.ptp(scores) else None
-        seconds = float(clock[place]) if len(clock) == len(seen) else None
-        found.append(Point(int(then["epoch"]), int(then["images"]), seconds, tau, tops[0].regret, tops))
-    return found
-
-
-def entrants(rankings: Sequence[Ranking], table: GroundTruth) -> dict[str, list[Ranking]]:
-    """Rankings of the table's space and data by label: method, options that differ between two of it, recipe."""
-    fitting = [r for r in rankings if r.space == table.space.name and r.dataset in (None, table.dataset)]
-    recipes = {r.provenance.get("recipe_label") for r in fitting} - {None}
-    found: dict[str, list[Ranking]] = {}
-    for ranking in fitting:
-        same = [r.options for r in fitting if r.method == ranking.method]
-        words = [f"{key}={value}" for key, value in ranking.options.items() if any(o.get(key) != value for o in same)]
-        recipe = ranking.provenance.get("recipe_label") if len(recipes) > 1 else None
-        found.setdefault(" ".join(filter(None, [ranking.method, *words, recipe])), []).append(ranking)
-    return found
-
-
-def curves(entrants: Mapping[str, Sequence[Ranking]], table: GroundTruth) -> pd.DataFrame:
-    """The points of all of them, one row each: method, seed, epoch, images, seconds, tau, regret, precision of top k."""
-    import pandas as pd
-
-    rows = []
-    for label, rankings in entrants.items():
-        for ranking in rankings:
-            for p in curve(ranking, table):
-                tops = {f"top{top.k}": top.precision for top in p.top}
-                start = {"method": label, "seed": ranking.provenance.get("seed"), "epoch": p.epoch, "images": p.images}
-                rows.append(start | {"seconds": p.seconds, "tau": p.tau, "regret": p.regret} | tops)
-    return pd.DataFrame(rows)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether one method ranks better than another.
-
-    difference  tau-b of the first - that of the second, averages over seeds
-    interval    95 %, over configurations, seeds of the table and seeds of both methods, drawn together
-    """
-
-    difference: float
-    interval: tuple[float, float]
-
-    @property
-    def word(self) -> Literal["better", "worse", "unresolved"]:
-        low, high = self.interval
-        return "better" if low > 0 else "worse" if high < 0 else "unresolved"
+    method: str
+    variant: Variant = field(default_factory=Variant)
 
     def __str__(self) -> str:
-        low, high = self.interval
-        return f"{self.word} ({self.difference:+.3f}, {low:+.3f} to {high:+.3f})"
+        return " ".join([self.method, *cli.flags(self.variant.options)])
 
 
-def verdict(one: Sequence[Ranking], other: Sequence[Ranking], table: GroundTruth, *, draws: int = 2000) -> Verdict:
-    """The paired comparison of two methods against one table; the same call gives the same numbers.
+@dataclass
+class Results:
+    """What became of the entries, against one table.
 
-    one, other  rankings of each method, one per seed
-
-    Each draw takes configurations with replacement (a pair of copies of one configuration is dropped: it would be a
-    tie that nobody made), a table that other seeds might have given, and seeds of each method with replacement, and
-    takes both taus of the same configurations and table: what is hard for both cancels. Where some configuration of
-    the table has one seed only, its noise is not known and is left out.
-    Raises UsageError for no rankings, and for a table that is incomplete or of another space.
+    table    complete
+    entries  all of them, each with why it has no score
+    scores   of those that are through
+    failed   those that could not be carried out; one that ranks nothing is not among them
     """
-    import numpy as np
 
-    for ranking in (*one, *other):
-        _require_same(ranking, table)
-    if not one or not other:
-        raise UsageError("a verdict needs a ranking of each of two methods")
-    generator = np.random.default_rng(0)
-    means = np.array([row.mean for row in table.rows])
-    copies = generator.multinomial(len(means), np.full(len(means), 1 / len(means)), size=draws)
-    tables = np.tile(means, (draws, 1))
-    if all(row.n > 1 for row in table.rows):
-        tables = redraw(table.rows, estimates(table.rows), draws, generator)
+    table: GroundTruth
+    entries: dict[Entry, str] = field(default_factory=dict)
+    scores: dict[Entry, Score] = field(default_factory=dict)
+    failed: set[Entry] = field(default_factory=set)
 
-    def drawn(rankings: Sequence[Ranking]) -> np.ndarray:
-        taus = np.stack([kendall(tables, np.array(ranking.scores), copies) for ranking in rankings], axis=1)
-        which = generator.integers(len(rankings), size=taus.shape)
-        return np.take_along_axis(taus, which, axis=1).mean(axis=1)
+    def attempt(self, entry: Entry, step: Callable[[], T]) -> T | None:
+        """What the step returns; None where it fails, which is said and remembered."""
+        try:
+            return step()
+        except (UsageError, Failure, OSError) as error:
+            self.entries[entry] = " ".join(str(error).split())
+            if isinstance(error, NoRanking):
+                cli.say(f"{entry}: no ranking: {self.entries[entry]}")
+            else:
+                self.failed.add(entry)
+                cli.say(f"{entry} failed: {self.entries[entry]}")
+            return None
 
-    def plain(rankings: Sequence[Ranking]) -> float:
-        return math.fsum(float(kendall(means[None], np.array(r.scores))[0]) for r in rankings) / len(rankings)
+    def text(self) -> str:
+        """Tables 1 and 2 with a column of ours beside the published ones, what is in neither, what failed."""
+        blocks = []
+        for number, size in ROWS.items():
+            rows = {row.row: self._fixed(row) for row in (*DEFAULT, BEST) if row.table == number}
+            for entry in self.entries:
+                rows |= {row.row: self._cells(entry, row) for row in entry.variant.published if row.table == number}
+            lines = [f"Table {number}", _columns([rows[row] for row in sorted(rows)])]
+            if absent := sorted(set(range(1, size + 1)) - set(rows)):
+                lines.append(f"Rows of Table {number} without a method here: {', '.join(map(str, absent))}")
+            blocks.append("\n".join(lines))
+        if others := [self._cells(entry) for entry in self.entries if not entry.variant.published]:
+            blocks.append(f"In neither table\n{_columns(others)}")
+        blocks.append("\n".join(self._notes()))
+        return "\n\n".join(blocks)
 
-    interval = percentiles(drawn(one) - drawn(other))
-    if interval is None:
-        raise UsageError(f"table {table.name} has one accuracy everywhere: it cannot tell two methods apart")
-    return Verdict(plain(one) - plain(other), interval)
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON types; `score` is that of a single evaluation, or null, with the reason in `why`."""
+        return {
+            "table": self.table.name,
+            "table_sha256": self.table.sha256,
+            "complete": all(entry in self.scores or why != NOT_YET for entry, why in self.entries.items()),
+            "rows_without_method": [
+                {
+                    "published": asdict(row),
+                    "config": str(self._of(row).config),
+                    "accuracy": self._of(row).mean,
+                }
+                for row in (*DEFAULT, BEST)
+            ],
+            "entries": [
+                {
+                    "method": entry.method,
+                    "options": dict(entry.variant.options),
+                    "published": [asdict(row) for row in entry.variant.published],
+                    "published_tau": entry.variant.tau,
+                    "score": self.scores[entry].to_dict() if entry in self.scores else None,
+                    "failed": entry in self.failed,
+                    "why": "" if entry in self.scores else why,
+                }
+                for entry, why in self.entries.items()
+            ],
+        }
+
+    def _of(self, row: Published) -> Row:
+        """What the table holds in the place of a row that no method finds."""
+        return self.table.best if row is BEST else self.table.row(self.table.space.default)
+
+    def _fixed(self, row: Published) -> list[str]:
+        known = self._of(row)
+        return [row.name, *_printed(row), "", f"| {known.config}", f"{known.mean:.2f}", "", ""]
+
+    def _cells(self, entry: Entry, row: Published | None = None) -> list[str]:
+        tau = "" if entry.variant.tau is None else f"{entry.variant.tau:.3f}"
+        left = [row.name if row else str(entry), *(_printed(row) if row else ("", "", "")), tau]
+        if (found := self.scores.get(entry)) is None:
+            why = self.entries[entry]
+            return [
+                *left,
+                "| " + ("failed" if entry in self.failed else why if why == NOT_YET else "no ranking"),
+                "",
+                "",
+                "",
+            ]
+        picks = found.method.picks
+        known = [seconds for seconds in found.seconds if seconds is not None]
+        return [
+            *left,
+            "| " + _each(picks, lambda pick: pick.config),
+            _each(picks, lambda pick: "outside" if pick.accuracy is None else f"{pick.accuracy:.2f}"),
+            f"{found.tau:.3f}" + (" ({:.3f} to {:.3f})".format(*found.interval) if found.interval else ""),
+            cli.readable(sum(known) / len(known)) if known else "",
+        ]
+
+    def _notes(self) -> list[str]:
+        lines = [f"Left of | the paper, right of it this suite: accuracies and tau-b against table {self.table.name}"]
+        if found := next(iter(self.scores.values()), None):
+            if found.ceiling:
+                lines.append(f"ceiling: a perfect predictor gets {found.ceiling.perfect}")
+            if found.macs:
+                lines.append(f"counting MACs: {found.macs.tau:.3f}")
+        devices = dict.fromkeys(score.device for score in self.scores.values() if score.device)
+        lines += [f"time: per seed, on {', '.join(devices)}"] if devices else []
+        return lines + [
+            f"{entry}: {why}" for entry, why in self.entries.items() if entry not in self.scores and why != NOT_YET
+        ]
 
 
-def _require_same(ranking: Ranking, table: GroundTruth) -> None:
-    table.require_complete()
-    if ranking.space != table.space.name:
-        raise UsageError(f"the ranking is of {ranking.space}, table {table.name} of {table.space.name}: give its own")
+def _printed(row: Published) -> tuple[str, str, str]:
+    return row.architecture, f"{row.accuracy:.2f} ± {row.std:g}", "" if row.hours is None else f"{row.hours:g}"
+
+
+def _each(picks: Sequence[Pick], show: Callable[[Pick], str]) -> str:
+    """One quantity of the picks, seed by seed; once where they agree."""
+    texts = [show(pick) for pick in picks]
+    return "; ".join(texts) if len(set(texts)) > 1 else texts[0]
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*("", *HEADINGS), box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for row in rows:
+        table.add_row(*row)
+    out = io.StringIO()
+    plain = Console(file=out, width=1000, color_system=None, force_terminal=False, markup=False, highlight=False)
+    plain.print(table)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())

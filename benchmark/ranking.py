@@ -15,10 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import UsageError
+from benchmark.errors import Failure, UsageError
 from benchmark.space import PoolingSpace, load_space
 
 SCHEMA = 1
+NO_RANKING = "that is no ranking"
+
+
+class NoRanking(Failure):
+    """A method gave every configuration the same score: an answer, if one that cannot be scored."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Ranking:
             if not math.isfinite(score):
                 raise UsageError(f"the score of {config} is {score}: every score must be finite")
         if len(set(self.scores)) == 1:
-            raise UsageError(f"every configuration has the same score, {self.scores[0]}: that is no ranking")
+            raise UsageError(f"every configuration has the same score, {self.scores[0]}: {NO_RANKING}")
         if self.pick is None:
             object.__setattr__(self, "pick", str(space[self.scores.index(max(self.scores))]))
 

@@ -14,7 +14,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from benchmark import cli, costs, race
+from benchmark import cli, costs, versus
 from benchmark.errors import UsageError
 from benchmark.ranking import Ranking, read_ranking
 from benchmark.scoring import Score, score
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 figure = _draw_ranking(ranking, table, result, folder)
                 lines += ["```", result.text(), "```", "", f"![accuracy against score]({figure})", ""]
     for table in tables:
-        if table.complete and (entrants := race.entrants(rankings, table)):
+        if table.complete and (entrants := versus.entrants(rankings, table)):
             lines += _budgets(entrants, table, folder) + _verdicts(entrants, table)
     page = folder / "README.md"
     page.write_text("\n".join(lines), encoding="utf-8")
@@ -144,7 +144,7 @@ def _budgets(entrants: dict[str, list[Ranking]], table: GroundTruth, folder: Pat
     """tau after each epoch against images seen and against device seconds; nothing where no method keeps a curve."""
     import matplotlib.pyplot as plt
 
-    points = race.curves(entrants, table)
+    points = versus.curves(entrants, table)
     if points.empty:
         return []
     points.to_csv(folder / f"budget-{table.name}.csv", index=False, lineterminator="\n")
@@ -176,7 +176,7 @@ def _verdicts(entrants: dict[str, list[Ranking]], table: GroundTruth) -> list[st
     lines = [f"## Against {table.name}: which is better", "", "| method | beside | verdict (difference of tau, 95 %) |"]
     lines.append("|---|---|---|")
     for one, other in combinations(everyone, 2):
-        lines.append(f"| {one} | {other} | {race.verdict(everyone[one], everyone[other], table)} |")
+        lines.append(f"| {one} | {other} | {versus.verdict(everyone[one], everyone[other], table)} |")
     return [*lines, ""]
 
 

@@ -1,7 +1,7 @@
 """Training: the loop that makes a stand-alone network's record, checkpoints, and what the last bits depend on.
 
 `training` and the supernets' search put networks and batches together; both step and test through a `Learner` of
-`benchmark.engine`. A method never trains by itself.
+`benchmark.engine`. A method never trains by itself: short stand-alone trainings are this loop on the two halves.
 """
 
 from __future__ import annotations
@@ -84,6 +84,10 @@ def instruction_set(device: torch.device) -> str:
 def numerics(recipe: Recipe, device: torch.device, dataset: data.Dataset, engine: str = "eager") -> dict[str, Any]:
     """What the last bits of a result depend on, beside recipe and seed. A checkpoint is resumed under the same only."""
     libraries = {"cudnn": torch.backends.cudnn.version()} if device.type == "cuda" else {}
+    if engine == "compiled":
+        import triton  # it compiles the blocks
+
+        libraries["triton"] = triton.__version__
     return libraries | {
         "device": device_label(device),
         "instructions": instruction_set(device),
@@ -167,7 +171,13 @@ def train_alone(
     engine: str = "eager",
 ) -> Outcome:
     """Trains one configuration from scratch, from beginning to end: `training` with a callback."""
-    steps = training(space, config, seed, recipe, dataset, device, checkpoint, stop, engine)
+    return followed(training(space, config, seed, recipe, dataset, device, checkpoint, stop, engine), progress)
+
+
+def followed(
+    steps: Generator[tuple[float, dict[str, Any]], None, Outcome], progress: Callable[[float, dict[str, Any]], None]
+) -> Outcome:
+    """What the steps of a training come to, their news handed to a callback."""
     while True:
         try:
             progress(*next(steps))
@@ -202,12 +212,28 @@ def training(
     network = networks.ResNet(space, dataset.classes)
     networks.initialise(network, seed)
     (learner,) = learners([network], recipe, device, engine)
+    stamp = {"recipe": recipe.hash, "config": str(config), "seed": seed} | numerics(recipe, device, dataset, engine)
+    return (yield from fitting(learner, config, seed, train_set, test_set, Checkpoint(checkpoint, stamp), stop))
 
-    curves: dict[str, list[float]] = {name: [] for name in CURVES}
+
+def fitting(
+    learner: Learner,
+    config: Config,
+    seed: int,
+    train_set: data.Batches | data.StreamedBatches,
+    test_set: data.Batches | data.StreamedBatches,
+    keeper: Checkpoint,
+    stop: Callable[[], bool] = lambda: False,
+    measure: Callable[[torch.nn.Module], dict[str, Any]] = lambda network: {},
+) -> Generator[tuple[float, dict[str, Any]], None, Outcome]:
+    """The loop of `training`, from a learner and two sets on.
+
+    measure: more curves, {name: value}, from the network as it stands at the end of each epoch.
+    """
+    recipe, device = learner.recipe, learner.device
+    curves: dict[str, list[Any]] = {name: [] for name in CURVES}
     step, seconds = 0, 0.0
     sums = torch.zeros(2, dtype=torch.float64, device=device)  # of losses and of right answers; read once an epoch
-    stamp = {"recipe": recipe.hash, "config": str(config), "seed": seed} | numerics(recipe, device, dataset, engine)
-    keeper = Checkpoint(checkpoint, stamp)
     if saved := keeper.load():
         learner.restore(saved["learner"])
         curves, step, seconds = saved["curves"], saved["step"], saved["seconds"]
@@ -242,8 +268,8 @@ def training(
                 fractions = right_sum / (steps * batch), test_fraction
                 train_accuracy, test_accuracy = (round(100 * fraction, DECIMALS) for fraction in fractions)
                 values = (loss_sum / steps, train_accuracy, test_loss, test_accuracy)
-                for name, value in zip(CURVES, values, strict=True):
-                    curves[name].append(value)
+                for name, value in (dict(zip(CURVES, values, strict=True)) | measure(learner.network)).items():
+                    curves.setdefault(name, []).append(value)
                 sums.zero_()
             yield step / total, {"epoch": epoch + 1, "images": step * batch}
             if stop():

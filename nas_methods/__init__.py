@@ -11,6 +11,21 @@ from `supernet.Sampler` and supplies its formula only. A method that has scores 
 curves of tau against budget, as `supernet` does: history["curve"], a list of {"epoch", "images", "scores"}, and
 provenance["timings"]["curve"], the seconds at each. A method sees the task and nothing else: no file in
 this package imports the ledger, the tables or the scoring, so that none can look at the answers.
+
+Methods of installed packages are found by their entry points:
+
+    [project.entry-points."nas_bench_pooling.methods"]
+    my_method = "my_module:Method"                   # any name for the class
+
+`evaluate --method all` runs every method with its default options, or, where the class says so, these variants;
+`published` are the rows of the paper's Tables 1 and 2 that a variant answers to, each (table, row, name,
+architecture, accuracy, std, GPU hours if printed), `tau` is that of Figure 3:
+
+    VARIANTS: ClassVar[tuple[Variant, ...]] = (
+        Variant({}, (Published(1, 2, "DARTS, fully shared", "Fig. 4a", 89.23, 0.13),
+                     Published(2, 2, "DARTS", "Fig. 4a", 89.23, 0.08, 12.0))),
+        Variant({"optimizer": "gaea"}, (Published(2, 1, "DARTS + GAEA", "Fig. 4a", 89.12, 0.1, 12.0),)),
+    )
 """
 
 from __future__ import annotations
@@ -24,10 +39,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError
+from benchmark.published import Published as Published
+from benchmark.published import Variant as Variant
 from benchmark.ranking import Ranking as Ranking
 from benchmark.recipe import SearchRecipe
 from benchmark.space import PoolingSpace
@@ -37,9 +55,15 @@ if TYPE_CHECKING:
 
     from benchmark.data import Batches
 
+GROUP = "nas_bench_pooling.methods"  # of the entry points
+
 
 class Stopped(Exception):
     """Raised by a method that was asked to stop and has kept a checkpoint."""
+
+
+class Busy(Exception):
+    """Raised by a method whose work another process is doing just now: it will be asked again."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +73,9 @@ class Halves:
     train       augmented batches for the weights
     validation  the other half, not augmented: rewards and final scores
     network     network(model) -> supernet number `model`, drawn from (seed, model), batch norm stateless;
-                network(model, shared=False) has a set of weights for each (block, resolution)
+                network(model, shared=False) has a set of weights for each (block, resolution);
+                network(model, affine=True) is a stand-alone network, to be trained on one path only (a method that
+                trains these says `affine = True` in its class, for the engine's probe)
     provenance  data set, split, device, engine and precision: what a checkpoint and a record must know
     """
 
@@ -71,7 +97,7 @@ class Task:
     load        makes the halves; use `task.data`, which calls it once, when first needed
     progress    progress(fraction, facts): call it now and then
     stop        stop() is true when the search should keep a checkpoint and raise `Stopped`
-    checkpoint  where to keep it, or None
+    checkpoint  where to keep it, or None; the folder stays, for what several methods share
     """
 
     space: PoolingSpace
@@ -90,41 +116,98 @@ class Task:
         return self.load()
 
 
-def available() -> tuple[str, ...]:
+def built_in() -> tuple[str, ...]:
     """Names of the methods in this package: its files that define a class `Method`."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     return tuple(f.stem for f in files if re.search(r"^class Method\b", f.read_text(encoding="utf-8"), re.MULTILINE))
 
 
-def load(name: str) -> type[Any]:
-    """The class `Method` of a method, by name or by the path of a file of your own ("./my_method.py").
+def available() -> tuple[str, ...]:
+    """Names of all methods: those of this package, then those of installed packages. Loads none of them."""
+    return (*built_in(), *sorted(_offers()))
 
-    Raises UsageError, in one line, for unknown names and for files that do not keep to the contract.
+
+def origin(name: str) -> str:
+    """The installed packages, with versions, that a method comes from; empty for this package's own and for files."""
+    return ", ".join(f"{point.dist.name} {point.dist.version}" for point in _offers().get(name, ()) if point.dist)
+
+
+def load(name: str) -> type[Any]:
+    """The class of a method, by name or by the path of a file of your own ("./my_method.py").
+
+    Raises UsageError, in one line, for unknown names and for methods that do not keep to the contract.
     """
     if name.endswith(".py"):
-        module = _module_at(Path(name))
-    elif name in available():
-        module = _guarded(name, lambda: importlib.import_module(f"nas_methods.{name}"))
+        method = getattr(_module_at(Path(name)), "Method", None)
+    elif name in built_in():
+        method = getattr(_guarded(name, lambda: importlib.import_module(f"nas_methods.{name}")), "Method", None)
+    elif points := _offers().get(name):
+        if len(points) > 1:
+            raise UsageError(f"method '{name}' is offered by several packages ({origin(name)}): uninstall all but one")
+        method = _guarded(f"{name}' of '{origin(name)}", points[0].load)
     else:
         raise UsageError(
             f"unknown method '{name}': choose from {', '.join(available())}, or give the path of a .py file"
         )
-    method = getattr(module, "Method", None)
     if not (isinstance(method, type) and is_dataclass(method) and callable(getattr(method, "rank", None))):
         raise UsageError(f"method '{name}': its class Method must be a dataclass with the verb rank(task)")
     if not method.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise UsageError(f"method '{name}': its class Method must be frozen, as in @dataclass(frozen=True)")
+    if not (isinstance(variants(method), tuple) and all(isinstance(v, Variant) for v in variants(method))):
+        raise UsageError(f"method '{name}': its VARIANTS must be a tuple of nas_methods.Variant")
     return method
 
 
+def variants(method: type[Any]) -> tuple[Variant, ...]:
+    """What `--method all` runs of a method: its VARIANTS, else the method as it is."""
+    return getattr(method, "VARIANTS", (Variant(),))
+
+
 def code_hash(name: str) -> str:
-    """12 hex digits over a method's code, comments and docstrings aside: a kept ranking is of this code or another."""
-    path = Path(name) if name.endswith(".py") else Path(__file__).parent / f"{name}.py"
-    tree = ast.parse(path.read_bytes())
+    """12 hex digits over a method's code, comments, docstrings and VARIANTS aside: a kept ranking is of this code or another.
+
+    The code is the method's file; of an installed package that is more than one module, all modules beside it too.
+    """
+    if name.endswith(".py"):
+        paths = [Path(name)]
+    elif name in built_in():
+        paths = [Path(__file__).parent / f"{name}.py"]
+    else:
+        module = sys.modules[load(name).__module__]
+        file = Path(str(module.__file__))
+        paths = sorted(file.parent.rglob("*.py")) if module.__package__ else [file]
+    return hashlib.sha256("\0".join(map(_meaning, paths)).encode()).hexdigest()[:12]
+
+
+def _meaning(path: Path) -> str:
+    """What Python code does, as text; of anything else a hash."""
+    data = path.read_bytes()
+    try:
+        tree = ast.parse(data)
+    except (SyntaxError, ValueError):
+        return hashlib.sha256(data).hexdigest()
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12]
+        if isinstance(node, ast.ClassDef):  # what was published decides no ranking
+            node.body = [line for line in node.body if not _declares_variants(line)] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _declares_variants(line: ast.stmt) -> bool:
+    targets = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
+    return [target.id for target in targets if isinstance(target, ast.Name)] == ["VARIANTS"]
+
+
+def _offers() -> dict[str, list[metadata.EntryPoint]]:
+    """Entry points of installed packages by the method's name. This package's names, and `all`, are not theirs to take."""
+    taken = {*built_in(), "all"}
+    found: dict[str, list[metadata.EntryPoint]] = {}
+    for point in metadata.entry_points(group=GROUP):
+        fits = re.fullmatch(r"[A-Za-z_][\w-]*", point.name, re.ASCII)  # it becomes a part of files' names
+        if fits and point.name not in taken:
+            found.setdefault(point.name, []).append(point)
+    return found
 
 
 def _module_at(path: Path) -> Any:
@@ -146,7 +229,7 @@ def _module_at(path: Path) -> Any:
 def _guarded(name: str, run: Callable[[], Any]) -> Any:
     try:
         return run()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         why = " ".join(f"{type(error).__name__}: {error}{where}".split())
         raise UsageError(f"method '{name}' cannot be loaded: {why}") from error

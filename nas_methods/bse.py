@@ -12,11 +12,12 @@ in 2 GPU hours; with uniform warm-up [1,6,3], 90.13, in 2.5 (Table 2).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from benchmark.errors import UsageError
-from nas_methods import Task
+from nas_methods import Published, Task, Variant
 from nas_methods.supernet import Sampler, State, Step
 
 
@@ -33,6 +34,11 @@ class Method(Sampler):
     tau_inv: float = 100.0
     decay: float = 0.9
     warmup: float = 0.0
+
+    VARIANTS: ClassVar[tuple[Variant, ...]] = (
+        Variant({}, (Published(2, 6, "BSE", "[2,3,5]", 90.42, 0.08, 2.0),)),
+        Variant({"warmup": 0.5}, (Published(2, 3, "BSE, uniform warm-up", "[1,6,3]", 90.13, 0.06, 2.5),)),
+    )
 
     def __post_init__(self) -> None:
         if not 1 <= self.tau_inv < np.inf:

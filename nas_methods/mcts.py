@@ -13,13 +13,14 @@ way. Cost: E epochs of one supernet. Published: [4,2,4], 90.34; with uniform war
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from benchmark.errors import UsageError
 from benchmark.space import PoolingSpace
-from nas_methods import Task
+from nas_methods import Published, Task, Variant
 from nas_methods.supernet import Sampler, State, Step
 
 
@@ -65,6 +66,11 @@ class Method(Sampler):
     temperature: float = 0.7
     argmax: bool = False
     warmup: float = 0.0
+
+    VARIANTS: ClassVar[tuple[Variant, ...]] = (
+        Variant({}, (Published(2, 5, "MCTS-UCB", "[4,2,4]", 90.34, 0.12, 2.5),)),
+        Variant({"warmup": 0.5}, (Published(2, 8, "MCTS-UCB, uniform warm-up", "[4,4,2]", 90.85, 0.09, 2.5),)),
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.c < np.inf:

@@ -11,12 +11,12 @@ prints tau 0.142, 0.311, 0.533, 0.530 for M = 1, 2, 4, 8. M = 1 is SPOS, bit for
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from benchmark.errors import UsageError
-from nas_methods import Task
+from nas_methods import Published, Task, Variant
 from nas_methods.supernet import Sampler, State, Step
 
 TOLERANCE = 1e-4  # delta of section 2.3: balanced when KL(p(m) || uniform) is no larger
@@ -72,6 +72,20 @@ class Method(Sampler):
     temperature: Literal["inverse", "linear"] = "inverse"
     decay: float = 0.9
     proxy: int = 0
+
+    VARIANTS: ClassVar[tuple[Variant, ...]] = (
+        Variant({"M": 1}, tau=0.142),
+        Variant({"M": 2}, tau=0.311),
+        Variant(
+            {"M": 4},
+            (
+                Published(1, 8, "Balanced mixture, M = 4", "[5,3,2]", 91.55, 0.08),
+                Published(2, 9, "Balanced mixture", "[5,3,2]", 91.55, 0.08, 6.0),
+            ),
+            tau=0.533,
+        ),
+        Variant({"M": 8}, tau=0.530),
+    )
 
     def __post_init__(self) -> None:
         if not 1 <= self.M <= 64:

@@ -12,7 +12,7 @@ Cost: E epochs of one supernet; the mean of the 19,683 paths takes 2.5 times the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ import torch
 from benchmark import costs
 from benchmark.errors import UsageError
 from benchmark.space import PoolingSpace
-from nas_methods import Task
+from nas_methods import Published, Task, Variant
 from nas_methods.supernet import Sampler, State, Step, forward_passes
 
 
@@ -36,6 +36,22 @@ class Method(Sampler):
 
     sharing: Literal["shared", "unshared"] = "shared"
     paths: int = 36
+
+    VARIANTS: ClassVar[tuple[Variant, ...]] = (
+        Variant(
+            {},
+            (
+                Published(1, 5, "SPOS, fully shared", "[3,3,4]", 90.61, 0.17),
+                Published(2, 4, "SPOS", "[4,2,4]", 90.34, 0.12, 1.5),
+            ),
+            tau=0.142,
+        ),
+        Variant({"sharing": "unshared"}, (Published(1, 6, "SPOS, not shared, 36 paths", "[4,2,4]", 90.34, 0.12),)),
+        Variant(
+            {"sharing": "unshared", "paths": 19683},
+            (Published(1, 7, "SPOS, not shared, 19,683 paths", "[4,2,4]", 90.34, 0.12),),
+        ),
+    )
 
     def __post_init__(self) -> None:
         if self.sharing not in ("shared", "unshared"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -75,7 +77,7 @@ def task(network=small, train=None, validation=None, seed=0, recipe=recipe(), un
     need not share weights.
     """
 
-    def made(model, shared=True):
+    def made(model, shared=True, affine=False):
         return (network if shared else unshared or network)(model)
 
     train = random_images(96, 1) if train is None else train
@@ -111,19 +113,23 @@ SHARES = {config.path: (level + 0.5) / len(SPACE) for config, level in zip(SPACE
 class Planted(nn.Module):
     """Right about an image if and only if the image's difficulty is below the share of the path.
 
-    Images are coded (label, difficulty in 0..239, 0), so there is nothing to learn; the one parameter only
-    gives SGD something to step.
+    Images are coded (label, difficulty in 0..239, 0), so there is nothing to learn; the bias only gives SGD something
+    to step. The weight starts at nothing, and every step on a path adds a multiple of a matrix whose rank grows with
+    the path's share, too little to change an answer.
     """
 
     def __init__(self):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(10))
+        self.weight = nn.Parameter(torch.zeros(64, 64, 2, 2))
 
     def forward(self, x, path):
         label, difficulty, _ = codes_of(x).T
-        right = difficulty < 240 * SHARES.get(tuple(path), 0.5)
+        share = SHARES.get(tuple(path), 0.5)
+        right = difficulty < 240 * share
         answer = torch.where(right, label, (label + 1) % 10)
-        return 5.0 * F.one_hot(answer, 10) + 1e-3 * self.bias
+        trace = self.weight[:, :, 0, 0].diagonal()[: math.ceil(share * len(SPACE))].sum()
+        return 5.0 * F.one_hot(answer, 10) + 1e-3 * self.bias + 1e-3 * trace * F.one_hot(label * 0, 10)
 
 
 def planted_images(count, seed):

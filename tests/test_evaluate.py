@@ -14,6 +14,8 @@ from scipy.stats import kendalltau
 import nas_methods
 from benchmark import cli, evaluate, load_space, load_table
 from benchmark.errors import UsageError
+from benchmark.launch import Spoiled
+from benchmark.recipe import SearchRecipe
 from benchmark.table import GroundTruth, Row
 
 SPACE = load_space()
@@ -270,6 +272,10 @@ def test_exit_codes_and_streams_of_the_real_command(tmp_path, run_python):
         ("--method mcts --warmup 2", "warmup is 2.0: it is a share"),
         ("--method bse --warmup -1", "warmup is -1.0"),
         ("--method bse --tau-inv 0.5", "tau_inv is 0.5"),
+        ("--method conet --score best", "score"),
+        ("--method conet --score slope --epochs-each 1", "2 epochs or more"),
+        ("--method short_training --epochs-each 0", "epochs_each is 0"),
+        ("--method short_training --score rank", "'--score': the flags here are"),
         ("--method spos --recipe nope", "choose from paper, smoke"),
         ("--method spos --epochs 0", "epochs is 0"),
         ("--method spos --epochs all", "epochs"),
@@ -431,6 +437,20 @@ def test_a_method_that_fails_while_it_ranks_is_told_in_one_line_each(run, tmp_pa
     assert sum(line.startswith("error: ") for line in lines) == 1
     # The seed that worked is kept, and only that one.
     assert [path.name.rpartition("-")[2] for path in (tmp_path / "out" / "rankings").glob("*.json")] == ["seed3.json"]
+
+
+def test_a_fault_of_the_device_ends_the_process_and_not_only_the_seed(tmp_path, monkeypatch):
+    """After a fault in a GPU's kernel, the next seed would fail in the same process whatever it does."""
+    file = tmp_path / "mine.py"
+    file.write_text(MINE.partition("        return")[0] + "        raise RuntimeError('an illegal memory access')\n")
+    recipe = SearchRecipe.preset("smoke", dataset="synthetic")
+    given = (SPACE, recipe, tmp_path, None, "cpu", "eager", nas_methods.code_hash(str(file)), {})
+    search = evaluate.Search(str(file), {}, *given)
+    with pytest.raises(RuntimeError, match="illegal"):
+        search(0, lambda news: None, lambda: False)
+    monkeypatch.setattr("benchmark.engine.still_computes", lambda device, error: False)
+    with pytest.raises(Spoiled, match="seed 0: an illegal memory access"):
+        search(0, lambda news: None, lambda: False)
 
 
 # A search, small, from the command to the score ---------------------------------------------------------------------

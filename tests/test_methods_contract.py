@@ -22,9 +22,11 @@ from nas_methods.supernet import Sampler
 
 # Methods that cannot recover what is planted in the networks, and why.
 BASELINES = {
+    "last_stage": "counts layers, never sees a network",
     "macs": "counts operations, never sees a network",
     "random_order": "a permutation drawn from the seed",
 }
+CONSTANT = {"params"}  # which end in a line that says so, and rank nothing
 METHODS = nas_methods.available()
 
 # What else a method's options make of it: these must keep the contract as the defaults do.
@@ -34,7 +36,7 @@ OPTIONS = {
     "mixture": [{"temperature": "linear"}],
     "spos": [{"sharing": "unshared"}, {"sharing": "unshared", "paths": 19683}],
 }
-VARIANTS = {name: nas_methods.load(name)() for name in METHODS} | {
+VARIANTS = {name: nas_methods.load(name)() for name in METHODS if name not in CONSTANT} | {
     " ".join([name, *(f"{key}={value}" for key, value in given.items())]): nas_methods.load(name)(**given)
     for name, variants in OPTIONS.items()
     for given in variants
@@ -53,9 +55,9 @@ def ranked():
 
 
 def test_all_methods_are_found():
-    assert {"spos", "mixture", "mcts", "bse", "macs", "random_order"} <= set(METHODS)
-    assert "supernet" not in METHODS
-    assert set(BASELINES) <= set(METHODS)
+    assert {"spos", "mixture", "mcts", "bse", "conet", "short_training", "macs", "random_order"} <= set(METHODS)
+    assert not {"supernet", "alone"} & set(METHODS)
+    assert set(BASELINES) | CONSTANT <= set(METHODS)
     assert list(METHODS) == sorted(METHODS)
 
 
@@ -189,6 +191,17 @@ def blind(seed=0):
 @pytest.mark.parametrize("name", BASELINES)
 def test_baselines_see_no_data(name):
     assert len(VARIANTS[name].rank(blind()).scores) == 36
+
+
+@pytest.mark.parametrize("name", sorted(CONSTANT))
+def test_a_constant_is_no_ranking(name):
+    with pytest.raises(UsageError, match=r"same score, 272474\.0: that is no ranking"):
+        nas_methods.load(name)().rank(blind())
+
+
+def test_last_stage_ranks_by_the_last_stage():
+    scores = VARIANTS["last_stage"].rank(blind()).scores
+    assert [scores[SPACE.index(text)] for text in ("[1,1,8]", "[4,3,3]", "[8,1,1]")] == [-8, -3, -1]
 
 
 def test_macs_ranks_by_macs():

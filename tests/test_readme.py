@@ -49,7 +49,7 @@ def test_the_complete_method_is_scored_without_touching_another_file(tmp_path: P
 
 def test_the_tables_of_methods_and_flags_are_those_of_the_code() -> None:
     listed = re.findall(r"^\| `(\w+)` \| (?:`(--[^`]*)`)? ?\|", README, re.MULTILINE)
-    assert {name for name, _ in listed} == set(nas_methods.available())
+    assert {name for name, _ in listed} == set(nas_methods.built_in())
     for name, flags in listed:
         method = nas_methods.load(name)()
         told = dict(zip(flags.split()[::2], flags.split()[1::2], strict=True))

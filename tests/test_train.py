@@ -451,6 +451,13 @@ def test_numerics_name_what_the_last_bits_depend_on():
     assert found["precision"] == "fp32"
     assert found["dataset"] == {"name": "tiny", "checksum": "ab"}
     assert found["device"]
+    assert "triton" not in found
+
+
+def test_numerics_name_the_compiler_of_compiled_blocks():
+    triton = pytest.importorskip("triton", reason="comes with builds of torch for GPUs")
+    dataset = SimpleNamespace(name="tiny", checksum="ab")
+    assert train.numerics(Recipe(), CPU, dataset, "compiled")["triton"] == triton.__version__
 
 
 @pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE"])

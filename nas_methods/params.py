@@ -1,0 +1,20 @@
+"""Baseline: counts parameters. They are the same for every configuration, so this ends with "no ranking", and says so.
+
+python -m benchmark.evaluate --method params
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark import costs
+from benchmark.ranking import Ranking
+from nas_methods import Task
+
+
+@dataclass(frozen=True)
+class Method:
+    """Counting parameters. No options."""
+
+    def rank(self, task: Task) -> Ranking:
+        return Ranking(task.space.name, (float(costs.parameters(task.space)),) * len(task.space))
