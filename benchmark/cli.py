@@ -72,7 +72,7 @@ def _parser_of(hint: Any) -> tuple[Callable[[str], Any], str]:
 
 
 def add_fields(parser: argparse.ArgumentParser, record: type, title: str) -> None:
-    """One flag per field of a dataclass: `batch_size: int = 256` becomes `--batch-size N`.
+    """One flag per field of a dataclass: `batch_size: int = 256` becomes `--batch-size N`; of a bool, the bare flag is true.
 
     Flags that are not given leave no attribute behind, so that `given_fields` finds the overrides.
     """
@@ -82,10 +82,12 @@ def add_fields(parser: argparse.ArgumentParser, record: type, title: str) -> Non
         read, shape = _parser_of(hints[field.name])
         names = dict.fromkeys([f"--{field.name.replace('_', '-')}", f"--{field.name}"])
         default = field.default if field.default is not MISSING else "required"
+        switch: dict[str, Any] = {"nargs": "?", "const": True} if hints[field.name] is bool else {}
         group.add_argument(
             *names,
             dest=field.name,
             type=read,
+            **switch,
             default=argparse.SUPPRESS,
             metavar=shape,
             choices=get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else None,

@@ -38,6 +38,7 @@ PROBE_MARGIN = 0.02  # relative: how far the losses of compiled bf16 steps may l
 News = TypeVar("News")
 Result = TypeVar("Result")
 Outputs = tuple[Tensor, Tensor]
+Way = Sequence[int] | Tensor  # through a network: a path; through one that mixes resolutions, their weights
 Body = Callable[[], Outputs]
 
 
@@ -73,14 +74,14 @@ class Learner:
     def precision(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
 
-    def learn(self, x: Tensor, y: Tensor, path: Sequence[int], rate: float) -> Outputs:
+    def learn(self, x: Tensor, y: Tensor, path: Way, rate: float) -> Outputs:
         """One SGD step on a batch. Returns (mean cross-entropy, number right), before the step, on the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate if self._rate is None else self._rate.fill_(rate)
         self.network.train()
         return self._step(x, y, path)
 
-    def _step(self, x: Tensor, y: Tensor, path: Sequence[int]) -> Outputs:
+    def _step(self, x: Tensor, y: Tensor, path: Way) -> Outputs:
         with self.precision():
             logits = self.network(x, path)
         loss = F.cross_entropy(logits, y)
@@ -162,7 +163,7 @@ class GraphLearner(Learner):
             for p in network.parameters():
                 self.optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
-    def _step(self, x: Tensor, y: Tensor, path: Sequence[int]) -> Outputs:
+    def _step(self, x: Tensor, y: Tensor, path: Way) -> Outputs:
         return self._replayed("step", super()._step, x, y, path)
 
     def _test(self, x: Tensor, y: Tensor, path: Sequence[int]) -> Outputs:
@@ -186,7 +187,7 @@ class GraphLearner(Learner):
         self._recordings.clear()  # they write to the momentum of before, which loading replaces
         super().restore(state)
 
-    def _replayed(self, name: str, body: Callable[..., Outputs], x: Tensor, y: Tensor, path: Sequence[int]) -> Outputs:
+    def _replayed(self, name: str, body: Callable[..., Outputs], x: Tensor, y: Tensor, path: Way) -> Outputs:
         key = (name, tuple(path), tuple(x.shape))
         self._taken[key] += 1
         if self._taken[key] <= WARM_UP:
@@ -200,7 +201,7 @@ class GraphLearner(Learner):
         loss, right = recording.outputs
         return loss.clone(), right.clone()  # the next replay writes over the originals
 
-    def _recorded(self, body: Callable[..., Outputs], x: Tensor, y: Tensor, path: Sequence[int]) -> Recording:
+    def _recorded(self, body: Callable[..., Outputs], x: Tensor, y: Tensor, path: Way) -> Recording:
         x, y = torch.zeros_like(x), torch.zeros_like(y)
         replay, outputs = self._record(lambda: body(x, y, path))
         self.optimizer.zero_grad(set_to_none=True)  # gradients live in the pool, where the next graph writes

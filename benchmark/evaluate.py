@@ -4,11 +4,12 @@
     python -m benchmark.evaluate --method spos --recipe smoke               # the same in a minute, to see it work
     python -m benchmark.evaluate --method ./my_method.py                    # a file of your own
     python -m benchmark.evaluate --scores FILE.csv --table published        # columns: config, score
+    python -m benchmark.evaluate --method darts --retrain                   # and what it finds, trained from scratch
     python -m benchmark.evaluate --method all                               # every variant, beside the paper's tables
     python -m benchmark.evaluate --list
 
-The ranking is kept under OUT/rankings, the score under OUT/scores. Kill a search at any moment: the same command
-goes on where it stopped, to the same ranking.
+The ranking is kept under OUT/rankings, the score under OUT/scores, the training of a find under OUT/retrained. Kill it
+at any moment: the same command goes on where it stopped, to the same ranking.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import nas_methods
-from benchmark import cli, files, provenance, race
+from benchmark import cli, files, provenance, race, retrain
 from benchmark.errors import Failure, UsageError
 from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
 from benchmark.ranking import NO_RANKING, NoRanking, Ranking, ranking_json, read_ranking, read_scores, scores_csv
@@ -62,6 +63,12 @@ def arguments(method: type[Any] | None) -> cli.Parser:
         parser.add_argument("--together", type=cli.positive, default=1, metavar="K", help="seeds at once (default 1)")
         parser.add_argument(
             "--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h"
+        )
+        parser.add_argument(
+            "--retrain",
+            action="store_true",
+            help="then train what was found from scratch, with the seed of its search, by the table's recipe (where it "
+            "states none: the preset --recipe, in the search's precision), and test it",
         )
         try:
             cli.add_fields(parser, method, "options of the method")
@@ -281,6 +288,8 @@ def _planned(name: str, given: dict[str, Any], table: GroundTruth, options: Any)
     chosen = {field.name: getattr(instance, field.name) for field in fields(method)}
     if hasattr(instance, "work"):
         _require_same_data(recipe, table)
+    if options.retrain:
+        retrain.ground_truth_recipe(table, options.recipe, recipe)  # what is wrong with it is said before the search
     source = nas_methods.origin(name)
     search = Search(
         name,
@@ -325,15 +334,20 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
     if plan.missing and plan.trains:
         work = plan.work(plan.search.task(plan.seeds[0]))
         _say_how_long(plan.search, work, len(plan.missing), options)
-    result = _carried_out(plan, table, options, words, _deadline(options))
+    deadline = _deadline(options)
+    result = _carried_out(plan, table, options, words, deadline)
     if isinstance(result, int):
         return result
+    if options.retrain:
+        return _retrain(plan, result, table, options, words, deadline)
     _show(result, options.json)
     return 0
 
 
 def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
     """Every variant of every method, each as if asked for alone; a failing one takes only itself down."""
+    if options.retrain:
+        raise UsageError("--retrain trains what one method found: give its name instead of --method all")
     recipe = SearchRecipe.preset(options.recipe, **cli.given_fields(options, SearchRecipe))
     _require_same_data(recipe, table)
     _require_judge_and_device(table, options)
@@ -390,6 +404,27 @@ def _carried_out(plan: Plan, table: GroundTruth, options: Any, words: list[str],
     files.write_atomically(kept, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
     cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)} and {kept}")
     return result
+
+
+def _retrain(
+    plan: Plan, result: Score, table: GroundTruth, options: Any, words: list[str], deadline: float | None
+) -> int:
+    """Trains from scratch what was found, and shows it beside the score."""
+    if not options.json:
+        _show(result, False)
+    if deadline is not None:
+        options.stop_after = max(0.0, deadline - time.monotonic())
+    recipe = retrain.ground_truth_recipe(table, options.recipe, plan.search.recipe)
+    finds = {seed: pick.config for seed, pick in zip(plan.seeds, result.method.picks, strict=True)}
+    done = retrain.retrain(table, recipe, finds, options)
+    if options.json:
+        cli.print_json(result.to_dict() | {"retrained": done.to_dict()})
+    elif done.records:
+        print(done.text())
+    if done.left:
+        again = shlex.join(["python", "-m", "benchmark.evaluate", *words])
+        cli.say(f"{done.left} of {len(finds)} finds are not trained yet; go on with: {again}")
+    return 130 if done.interrupted else 0
 
 
 def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from benchmark import files
 from benchmark.errors import UsageError
 from benchmark.recipe import CURVES, Recipe
-from benchmark.space import Config, PoolingSpace, load_space
+from benchmark.space import Architecture, Config, PoolingSpace, load_space
 
 SCHEMA = 1
 
@@ -31,7 +31,7 @@ class Run:
     """One training from scratch. Ordered seed by seed, so that any cut leaves a table that ranks."""
 
     seed: int
-    config: Config
+    config: Architecture  # a configuration, or what a search found outside the space
 
 
 class CorruptRecord(UsageError):
@@ -76,7 +76,11 @@ class Ledger:
         return table_name(self.space, self.recipe)
 
     def stem(self, run: Run) -> str:
-        return f"{self.space.number(run.config):03d}-seed{run.seed}"
+        number = self._number(run)
+        return f"path{run.config}-seed{run.seed}" if number is None else f"{number:03d}-seed{run.seed}"
+
+    def _number(self, run: Run) -> int | None:
+        return self.space.number(run.config) if isinstance(run.config, Config) else None
 
     def record_path(self, run: Run) -> Path:
         return self.folder / "records" / f"{self.stem(run)}.json"
@@ -136,7 +140,7 @@ class Ledger:
             "schema": SCHEMA,
             "space": self.space.name,
             "config": str(run.config),
-            "number": self.space.number(run.config),
+            "number": self._number(run),
             "seed": run.seed,
             "recipe": self.recipe.to_dict(),
             "recipe_hash": self.recipe.hash,
@@ -173,7 +177,7 @@ class Ledger:
         return aside
 
     def recorded(self) -> list[Run]:
-        """The runs that have a record, good or bad."""
+        """The runs of configurations that have a record, good or bad."""
         found = []
         for path in (self.folder / "records").glob("*.json"):
             if (match := re.fullmatch(r"(\d+)-seed(\d+)", path.stem)) and 1 <= int(match[1]) <= len(self.space):

@@ -108,8 +108,12 @@ class ResNet(nn.Module):
         x = self.stem(x)
         for block, r in zip(self.blocks, rest, strict=True):
             x = block(x, r)
+        return self.head(x)
+
+    def head(self, x: Tensor) -> Tensor:
+        """Logits (B, classes), in the weights' precision, of the last block's output (B, widths[-1], s, s) at any side s."""
         with torch.autocast(x.device.type, enabled=False):  # 640 weights: nothing to gain from half precision
-            return self.classifier(x.float().mean((2, 3)))
+            return self.classifier(x.to(self.classifier.weight.dtype).mean((2, 3)))
 
 
 def compile_blocks(network: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:

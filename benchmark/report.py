@@ -3,7 +3,8 @@
     python -m benchmark.report                       # reads ./results, writes ./results/report
 
 One figure per table of ground truth (accuracy against MACs), one per ranking and table (accuracy against score), and
-for each table one of tau against budget, with the numbers as CSV, and which of two methods is better.
+for each table one of tau against budget, with the numbers as CSV, and which of two methods is better. A ranking that
+weighs the resolutions of each block has one of them (the paper's Figure 4).
 A ranking is set beside every complete table that was made on the data it saw. Each figure says which data.
 """
 
@@ -18,6 +19,7 @@ from benchmark import cli, costs, versus
 from benchmark.errors import UsageError
 from benchmark.ranking import Ranking, read_ranking
 from benchmark.scoring import Score, score
+from benchmark.space import load_space
 from benchmark.table import GroundTruth, load_table
 
 
@@ -48,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines += _about(table, folder)
     lines += ["## Rankings", ""]
     for ranking in rankings:
+        if ranking.history.get("weights"):
+            lines += [f"![resolutions that {ranking.method} found]({_draw_resolutions(ranking, folder)})", ""]
         for table in tables:
             if table.complete and ranking.space == table.space.name and ranking.dataset in (None, table.dataset):
                 result = score(ranking, table)
@@ -133,11 +137,45 @@ def _draw_ranking(ranking: Ranking, table: GroundTruth, result: Score, folder: P
         title=f"{ranking.method} against {table.name}: Kendall tau-b {result.tau:.3f}",
     )
     axes.title.set_fontsize(9)
+    return _save(figure, folder, f"{_name(ranking)}-vs-{table.name}")
+
+
+def _name(ranking: Ranking) -> str:
     options = "-".join(f"{key}{value}" for key, value in ranking.options.items())
-    recipe = ranking.provenance.get("recipe_hash", "nodata")
-    return _save(
-        figure, folder, "-".join(filter(None, [ranking.method, options, recipe, f"seed{seed}", "vs", table.name]))
+    recipe, seed = ranking.provenance.get("recipe_hash", "nodata"), ranking.provenance.get("seed", "-")
+    return "-".join(filter(None, [ranking.method, options, recipe, f"seed{seed}"]))
+
+
+def _draw_resolutions(ranking: Ranking, folder: Path) -> str:
+    """The paper's Figure 4: the resolution found for each layer, the first fixed in grey, over the weights of all."""
+    import numpy as np
+
+    space = load_space(ranking.space)
+    weights = np.array(ranking.history["weights"][-1])  # (blocks, resolutions), at the end
+    found = space.architecture(str(ranking.pick))
+    figure, axes = _axes()
+    blocks, resolutions = weights.shape
+    image = axes.imshow(
+        weights.T, cmap="Blues", vmin=0, vmax=1, extent=(0.5, blocks + 0.5, resolutions - 0.5, -0.5), aspect="auto"
     )
+    for (block, r), weight in np.ndenumerate(weights):
+        axes.text(block + 1, r, f"{weight:.2f}", ha="center", va="center", fontsize=6)
+    axes.step(range(len(found.path)), found.path, where="mid", color="tab:red", linewidth=1)
+    axes.scatter(range(1, len(found.path)), found.path[1:], s=330, facecolors="none", edgecolors="tab:red", zorder=2)
+    axes.scatter([0], [0], s=330, color="0.7", zorder=2)
+    figure.colorbar(image, label="weight")
+    within = "" if found in space else ", outside the space"
+    axes.set(
+        xlim=(-0.5, blocks + 0.5),
+        xticks=range(blocks + 1),
+        yticks=range(resolutions),
+        yticklabels=space.sizes,
+        xlabel="layer (the first is fixed)",
+        ylabel="side of the feature map, pixels",
+        title=f"{_name(ranking)}\nfound: {found}{within}; data seen: {ranking.dataset}",
+    )
+    axes.title.set_fontsize(8)
+    return _save(figure, folder, f"{_name(ranking)}-resolutions")
 
 
 def _budgets(entrants: dict[str, list[Ranking]], table: GroundTruth, folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ space has C(L-1, p) members (paper, section 2.1 and Table 5). Imports no torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -38,7 +38,7 @@ class Config:
         return "[" + ",".join(map(str, self.layers)) + "]"
 
     @classmethod
-    def parse(cls, value: Config | str | Iterable[int]) -> Config:
+    def parse(cls, value: Architecture | str | Iterable[int]) -> Config:
         """A Config from itself, from `"[4,3,3]"` (spaces allowed) or from a sequence of whole numbers.
 
         Raises UsageError for anything else.
@@ -50,7 +50,7 @@ class Config:
                 raise UsageError(f"'{value[:40]}' is no configuration: write it as [4,3,3]")
             return cls(tuple(int(n) for n in re.findall(r"\d+", value)))
         try:
-            return cls(tuple(value))
+            return cls(tuple(value))  # type: ignore[arg-type]
         except TypeError:
             raise UsageError(f"{value!r} is no configuration: write it as [4,3,3]") from None
 
@@ -58,6 +58,22 @@ class Config:
     def path(self) -> tuple[int, ...]:
         """Resolution index of each layer: [4,3,3] -> (0,0,0,0,1,1,1,2,2,2)."""
         return tuple(r for r, n in enumerate(self.layers) for _ in range(n))
+
+
+@dataclass(frozen=True)
+class Path:
+    """A resolution index for each of the L layers, falling or rising: what a method finds that leaves the space.
+
+    `str` gives `012220220`: the layers after the first, whose resolution is always 0.
+    """
+
+    path: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return "".join(map(str, self.path[1:]))
+
+
+Architecture = Config | Path
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,7 @@ class PoolingSpace:
     def __contains__(self, config: object) -> bool:
         return config in self._indices
 
-    def index(self, config: Config | str | Iterable[int]) -> int:
+    def index(self, config: Architecture | str | Iterable[int]) -> int:
         """Position from 0. Raises UsageError for what is not in the space."""
         parsed = Config.parse(config)
         try:
@@ -114,9 +130,27 @@ class PoolingSpace:
                 f"of 1 or more that sum to {self.depth}, as {self.default} has"
             ) from None
 
-    def number(self, config: Config | str | Iterable[int]) -> int:
+    def number(self, config: Architecture | str | Iterable[int]) -> int:
         """Position from 1, as printed in Table 6. Raises UsageError for what is not in the space."""
         return self.index(config) + 1
+
+    def along(self, path: Sequence[int]) -> Architecture:
+        """The configuration that runs along a path (L,) of resolutions, or the path where none does."""
+        counts = tuple(tuple(path).count(r) for r in range(len(self.sizes)))
+        if 0 not in counts and (config := Config(counts)).path == tuple(path):
+            return config
+        return Path(tuple(path))
+
+    def architecture(self, text: str) -> Architecture:
+        """What a text names: a configuration ("[4,3,3]") or any path ("012220220"). Raises UsageError for the rest."""
+        if re.fullmatch(rf"[0-{self.poolings}]{{{self.depth - 1}}}", text, re.ASCII):
+            return self.along((0, *map(int, text)))
+        if not text.strip().startswith("["):
+            raise UsageError(
+                f"'{text[:40]}' names neither a configuration, as {self.default} does, nor a path: "
+                f"{self.depth - 1} digits from 0 to {self.poolings}"
+            )
+        return self[self.index(text)]
 
     def select(self, texts: Iterable[str]) -> tuple[Config, ...]:
         """The configurations named by numbers ("7"), ranges ("1-36") or themselves ("[4,3,3]"), canonical order.

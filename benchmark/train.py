@@ -29,7 +29,7 @@ from benchmark.engine import Learner, learners
 from benchmark.errors import Failure, UsageError
 from benchmark.files import write_atomically
 from benchmark.recipe import CURVES, Recipe
-from benchmark.space import Config, PoolingSpace
+from benchmark.space import Architecture, PoolingSpace
 
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_FORMAT = 2  # goes up when a checkpoint of old must not be resumed by new code
@@ -160,7 +160,7 @@ Outcome = tuple[dict[str, Any], float] | None  # ({test_accuracy, images, curves
 
 def train_alone(
     space: PoolingSpace,
-    config: Config,
+    config: Architecture,
     seed: int,
     recipe: Recipe,
     dataset: data.Dataset,
@@ -187,7 +187,7 @@ def followed(
 
 def training(
     space: PoolingSpace,
-    config: Config,
+    config: Architecture,
     seed: int,
     recipe: Recipe,
     dataset: data.Dataset,
@@ -196,7 +196,7 @@ def training(
     stop: Callable[[], bool] = lambda: False,
     engine: str = "eager",
 ) -> Generator[tuple[float, dict[str, Any]], None, Outcome]:
-    """Trains one configuration from scratch and tests it after every epoch.
+    """Trains one configuration, or any path, from scratch and tests it after every epoch.
 
     A generator: it yields (fraction done, facts) after each step, so that several runs can take turns on a GPU, and
     returns ({test_accuracy, images, curves}, seconds), accuracies in per cent, or None when `stop` ended it at a
@@ -218,7 +218,7 @@ def training(
 
 def fitting(
     learner: Learner,
-    config: Config,
+    config: Architecture,
     seed: int,
     train_set: data.Batches | data.StreamedBatches,
     test_set: data.Batches | data.StreamedBatches,
@@ -293,9 +293,9 @@ def _batches(
         step += train_set.steps - within
 
 
-def work(space: PoolingSpace, config: Config, recipe: Recipe, train_images: int, eval_images: int) -> float:
+def work(space: PoolingSpace, config: Architecture, recipe: Recipe, train_images: int, eval_images: int) -> float:
     """MACs of a whole training: three forward passes per trained image, one per tested image."""
-    return costs.macs(space, config) * recipe.epochs * (3 * train_images + eval_images)
+    return costs.path_macs(space, config.path) * recipe.epochs * (3 * train_images + eval_images)
 
 
 def default_together(recipe: Recipe, device: torch.device) -> int:

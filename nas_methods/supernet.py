@@ -58,6 +58,32 @@ class Step:
         return self.iteration < round(share * self.iterations)
 
 
+class Feed:
+    """The batches of both halves by iteration: functions of (seed, iteration), whatever was asked for before."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._plan: tuple[int, data.Augmentation] | None = None
+        self._order: tuple[int, torch.Tensor] | None = None
+
+    def train(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """An augmented batch of the training half."""
+        half = self.task.data.train
+        epoch, within = divmod(iteration, half.steps)
+        if self._plan is None or self._plan[0] != epoch:
+            self._plan = epoch, data.augmentation(len(half), self.task.seed, epoch).to(torch.device(self.task.device))
+        return half.train(self._plan[1], within)
+
+    def validation(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch of the validation half, which is gone through in a new order each time."""
+        half = self.task.data.validation
+        round_, at = divmod(iteration, half.steps)
+        if self._order is None or self._order[0] != round_:
+            drawn = stream("validation", self.task.seed, round_).permutation(len(half))
+            self._order = round_, torch.from_numpy(drawn).to(self.task.device)
+        return half.chosen(self._order[1][at * half.batch_size : (at + 1) * half.batch_size])
+
+
 class Sampler:
     """Base of the sampling methods. A method supplies `start`, `pick` and `update`, and what differs of the rest.
 
@@ -130,7 +156,7 @@ def search(method: Sampler, task: Task) -> Ranking:
     The result depends on the method's options, recipe, seed, data and device alone, not on interruptions.
     Raises Stopped at a checkpoint when asked to stop, Failure if the loss is no longer finite.
     """
-    recipe, space, train, validation = task.recipe, task.space, task.data.train, task.data.validation
+    recipe, space, train = task.recipe, task.space, task.data.train
     device = torch.device(task.device)
     torch.set_num_threads(recipe.threads)
     learners = make_learners([method.network(task, m) for m in range(method.models)], recipe, device, task.engine)
@@ -173,22 +199,16 @@ def search(method: Sampler, task: Task) -> Ranking:
     batch = min(recipe.batch_size, len(train))
     training, final = forward_passes(method, task)
     training_share = training / (training + final)
-    plan = order = None
+    feed = Feed(task)
     while iteration < iterations:
         step = step_at(iteration)
         within = iteration % train.steps
-        if plan is None or within == 0:
-            plan = data.augmentation(len(train), task.seed, step.epoch).to(device)
-        round_, at = divmod(iteration, validation.steps)
-        if order is None or at == 0:
-            order = torch.from_numpy(stream("validation", task.seed, round_).permutation(len(validation))).to(device)
         index, model = method.pick(state, step)
         path = method.path(space, index)
-        loss, _ = learners[model].learn(*train.train(plan, within), path, learning_rate(recipe, iteration, iterations))
+        loss, _ = learners[model].learn(*feed.train(iteration), path, learning_rate(recipe, iteration, iterations))
         if not math.isfinite(float(loss)):
             raise Failure(f"the loss is {float(loss)} in iteration {iteration + 1}; try a lower --lr")
-        here = order[at * validation.batch_size : (at + 1) * validation.batch_size]
-        _, reward = learners[model].evaluate([validation.chosen(here)], path)
+        _, reward = learners[model].evaluate([feed.validation(iteration)], path)
         state = method.update(state, (index, model), reward)
         rewards += reward
         iteration += 1

@@ -111,13 +111,20 @@ def test_nothing_has_rank_0(shape):
     assert evbmf(np.full(shape, 1e-200), sigma2=1.0).shape == (0,)
 
 
-def test_the_estimated_rank_is_capped():
+@pytest.mark.parametrize(("shape", "cap"), [((32, 288), 28), ((32, 32), 15), ((3, 144), 2), ((1, 30), 0)])
+def test_the_estimated_rank_is_capped(shape, cap):
     """At ceil(L / (1 + L / M)) - 1, as the bound on the variance has it: full rank is never found."""
-    for shape, cap in (((32, 288), 28), ((32, 32), 15), ((3, 144), 2), ((1, 30), 0)):
-        assert len(evbmf(np.eye(*shape))) <= cap
-        draw = np.random.default_rng(3)
-        steep = np.diag(10.0 ** -np.arange(shape[0])) @ np.eye(*shape) + 1e-30 * draw.standard_normal(shape)
-        assert len(evbmf(steep)) <= cap
+    for base in (1.0, 1.3, 2.0, 10.0):
+        assert len(evbmf(np.diag(base ** -np.arange(shape[0])) @ np.eye(*shape))) <= cap
+    if cap == 2:  # and no lower
+        assert len(evbmf(np.diag([1.0, 0.1, 0.01]) @ np.eye(*shape))) == cap
+
+
+def test_a_matrix_that_is_mostly_zero_is_no_special_case():
+    matrix = np.zeros((20, 50))
+    matrix[[0, 1], [0, 1]] = 3.0, 2.0
+    assert evbmf(matrix) == pytest.approx([3.0, 2.0])
+    assert evbmf(np.ones((4, 6))) == pytest.approx([np.sqrt(24)])
 
 
 def test_torch_and_numpy_alike(example):

@@ -270,6 +270,8 @@ def test_exit_codes_and_streams_of_the_real_command(tmp_path, run_python):
         ("--method mcts --c nan", "c is nan"),
         ("--method mcts --argmax maybe", "neither true nor false"),
         ("--method mcts --warmup 2", "warmup is 2.0: it is a share"),
+        ("--method darts --init random", "add --sharing unshared"),
+        ("--method darts --second-order maybe", "neither true nor false"),
         ("--method bse --warmup -1", "warmup is -1.0"),
         ("--method bse --tau-inv 0.5", "tau_inv is 0.5"),
         ("--method conet --score best", "score"),
@@ -511,7 +513,7 @@ def test_a_ranking_that_is_there_is_used_again(searched, run):
     assert "is there already" in err
     assert {path: path.stat().st_mtime_ns for path in (out / "rankings").glob("*.*")} == before
     assert json.loads(said) == json.loads(only(out, "scores/*.json").read_text())
-    assert json.loads(said)["recipes"][0].startswith("paper-epochs1-")
+    assert json.loads(said)["recipes"][0].startswith("smoke-epochs1-")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from benchmark import engine, networks, train
 from benchmark.recipe import Recipe
 from benchmark.space import load_space
 from benchmark.train import train_alone
+from nas_methods.darts import Method as Darts
 from nas_methods.mixture import Method as Mixture
 from nas_methods.spos import Method as Spos
 from tests import planted
@@ -160,6 +161,21 @@ def test_a_search_from_graphs(method, name):
         found = method.rank(planted.task(planted.small, recipe=recipe, device=GPU, engine=name))
     assert found.scores == eager.scores  # the planted network has no blocks to compile
     assert found.history == eager.history
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "gaea", "alpha_lr": 1.0}, {"second_order": True}])
+def test_darts_on_the_real_network(options):
+    def network(model):
+        made = networks.ResNet(SPACE, affine=False)
+        networks.initialise(made, 0, model)
+        return made
+
+    with engine.own_stream(GPU):
+        recipe = planted.recipe(epochs=1, precision="bf16", memory_layout="channels_last")
+        one, two = (Darts(**options).rank(planted.task(network, recipe=recipe, device=GPU)) for _ in range(2))
+        found = Darts(**options).rank(planted.planted_task(device=GPU))
+    assert one.scores == two.scores
+    assert found.pick == "".join(map(str, planted.GAINS.argmax(axis=1)))
 
 
 def test_the_gpu_and_the_cpu_train_alike(tiny_dataset):

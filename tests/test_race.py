@@ -317,10 +317,15 @@ def test_published_accuracies_are_those_of_the_published_table():
 def test_who_answers_to_which_row():
     answers = {(row.table, row.row): (name, dict(variant.options)) for name, variant, row in declared()}
     expected = {
+        (1, 2): ("darts", {}),
+        (1, 3): ("darts", {"sharing": "unshared"}),
+        (1, 4): ("darts", {"sharing": "unshared", "init": "random"}),
         (1, 5): ("spos", {}),
         (1, 6): ("spos", {"sharing": "unshared"}),
         (1, 7): ("spos", {"sharing": "unshared", "paths": 19683}),
         (1, 8): ("mixture", {"M": 4}),
+        (2, 1): ("darts", {"optimizer": "gaea"}),
+        (2, 2): ("darts", {}),
         (2, 3): ("bse", {"warmup": 0.5}),
         (2, 4): ("spos", {}),
         (2, 5): ("mcts", {}),

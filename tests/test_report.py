@@ -45,6 +45,21 @@ def test_rankings_without_curves_have_no_budget(tmp_path):
     assert "| planted | counting MACs |" in (tmp_path / "report" / "README.md").read_text()
 
 
+def test_resolutions_that_were_weighed_are_drawn(tmp_path):
+    weights = np.random.default_rng(1).dirichlet((1, 1, 1), 9)
+    found = "".join(map(str, weights.argmax(axis=1)))
+    (tmp_path / "rankings").mkdir()
+    made = Ranking(
+        TABLE.space.name, tuple(MEANS), found, "cifar10", "mixing", {}, {"seed": 4}, {"weights": [weights.tolist()]}
+    )
+    (tmp_path / "rankings" / "a.json").write_text(ranking_json(made))
+    report.main(["--out", str(tmp_path)])
+    page = (tmp_path / "report" / "README.md").read_text()
+    assert "![resolutions that mixing found](mixing-nodata-seed4-resolutions.png)" in page
+    assert (tmp_path / "report" / "mixing-nodata-seed4-resolutions.png").stat().st_size > 10_000
+    assert f"{found} (outside the space)" in page
+
+
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="is no folder"):
         report.main(["--out", str(tmp_path / "none")])

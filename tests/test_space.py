@@ -107,6 +107,25 @@ def test_configurations_of_other_spaces_are_refused(text):
         assert "[4,3,3]" in message
 
 
+def test_a_path_is_a_configuration_or_stands_for_itself():
+    space = load_space()
+    for config in space:
+        assert space.along(config.path) == config
+        assert space.architecture("".join(map(str, config.path[1:]))) == space.architecture(str(config)) == config
+    others = [path for rest in itertools.product(range(3), repeat=9) if space.along(path := (0, *rest)) not in space]
+    assert len(others) == 3**9 - 36
+    for path in others[::500]:
+        outside = space.architecture(text := "".join(map(str, path[1:])))
+        assert (outside.path, str(outside)) == (path, text)
+        assert "is no configuration" in refusal(space.number, outside)
+    assert str(space.along((0, 0, 1, 2, 2, 2, 0, 2, 2, 0))) == "012220220"  # Figure 4, blocks 1 to 9
+
+
+@pytest.mark.parametrize("text", ["", "01222022", "0122202200", "012220223", "012220 220", "٠12220220", "a wide one"])
+def test_text_that_names_no_architecture_is_refused(text):
+    assert "names neither" in refusal(load_space().architecture, text)
+
+
 def test_path_gives_each_layer_its_resolution():
     assert Config((4, 3, 3)).path == (0, 0, 0, 0, 1, 1, 1, 2, 2, 2)
     assert Config((1, 1, 8)).path == (0, 1, 2, 2, 2, 2, 2, 2, 2, 2)

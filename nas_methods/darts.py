@@ -1,0 +1,304 @@
+"""DARTS: every block runs at every resolution, and gradients weigh them (Liu et al., 2019; paper, appendix C, eqs. 4, 5).
+
+    python -m benchmark.evaluate --method darts
+    python -m benchmark.evaluate --method darts --sharing unshared --init random
+    python -m benchmark.evaluate --method darts --optimizer gaea
+    python -m benchmark.evaluate --method darts --second-order
+
+Per iteration: one step of the weights' mixture alpha on a batch of the validation half, one SGD step of the weights on
+a batch of the training half (Algorithm 1 of Liu et al.). The find takes the likeliest resolution of each block, so it
+may rise as well as fall and lie outside the configurations; a configuration scores the log likelihood of its path.
+
+Cost: E epochs, but a step costs all branches of all blocks, 363 M MACs a forward pass (a sampler's: 49 M on average),
+and 5 passes an image; the second order 14, and as much more memory. Published (Figure 4, blocks 1 to 9):
+012220220, 89.23; GAEA 022022210, 89.12 (both in 12 GPU hours); unshared, same initialisation 011222110, 89.85; random
+012220110, 90.03.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import time
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from benchmark import costs
+from benchmark.engine import Learner
+from benchmark.errors import Failure, UsageError
+from benchmark.networks import resize
+from benchmark.ranking import Ranking
+from benchmark.space import PoolingSpace
+from benchmark.train import Checkpoint, learning_rate
+from nas_methods import Published, Stopped, Task, Variant
+from nas_methods.supernet import SNAPSHOTS, Feed
+
+ALPHA_LR = {"adam": 0.01, "gaea": 0.1}  # appendix B.1; the paper prints none for GAEA, whose own authors take 0.1
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """Differentiable search over the resolution of every block but the stem.
+
+    sharing       `shared`: one set of weights per block; `unshared`: one per block and resolution
+    init          of unshared weights. `same`: all resolutions of a block start as the shared block would; `random`:
+                  each from a draw of its own
+    optimizer     of the mixture. `adam`: on alpha, whose softmax weighs the branches; `gaea`: exponentiated gradient on
+                  the weights themselves, which stay on the simplex and grow sparse (Li et al., 2021)
+    second_order  the validation loss is taken after the SGD step that these weights would cause (equation 7 of Liu et
+                  al.), and differentiated through it, exactly
+    alpha_lr      rate of that optimizer; 0: 0.01 with adam, 0.1 with gaea. For Adam about how far alpha moves in an
+                  iteration, whatever the gradient; for GAEA what a gradient of 1 takes off the logarithm of a weight
+    """
+
+    sharing: Literal["shared", "unshared"] = "shared"
+    init: Literal["same", "random"] = "same"
+    optimizer: Literal["adam", "gaea"] = "adam"
+    second_order: bool = False
+    alpha_lr: float = 0.0
+
+    VARIANTS: ClassVar[tuple[Variant, ...]] = (
+        Variant(
+            {},
+            (
+                Published(1, 2, "DARTS, fully shared", "Fig. 4a", 89.23, 0.13),
+                Published(2, 2, "DARTS", "Fig. 4a", 89.23, 0.08, 12.0),
+            ),
+        ),
+        Variant({"sharing": "unshared"}, (Published(1, 3, "DARTS, not shared, same init.", "Fig. 4b", 89.85, 0.18),)),
+        Variant(
+            {"sharing": "unshared", "init": "random"},
+            (Published(1, 4, "DARTS, not shared, random init.", "Fig. 4b", 90.03, 0.21),),
+        ),
+        Variant({"optimizer": "gaea"}, (Published(2, 1, "DARTS + GAEA", "Fig. 4a", 89.12, 0.1, 12.0),)),
+        Variant({"second_order": True}),
+    )
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("sharing", ("shared", "unshared")),
+            ("init", ("same", "random")),
+            ("optimizer", ("adam", "gaea")),
+        ):
+            if getattr(self, name) not in choices:
+                raise UsageError(f"{name} is '{getattr(self, name)}': choose from {', '.join(choices)}")
+        if self.sharing == "shared" and self.init == "random":
+            raise UsageError("init is 'random', but shared weights have one draw only: add --sharing unshared")
+        if not 0 <= self.alpha_lr <= 10:
+            raise UsageError(f"alpha_lr is {self.alpha_lr}: it must lie between 0 (the optimizer's own) and 10")
+        object.__setattr__(self, "alpha_lr", float(self.alpha_lr) or ALPHA_LR[self.optimizer])  # as records state it
+
+    def network(self, task: Task) -> nn.Module:
+        """The supernet before its first step."""
+        if self.sharing == "shared":
+            return task.data.network(0)
+        network: Any = task.data.network(0, shared=False)
+        if self.init == "same":
+            shared: Any = task.data.network(0)
+            for branches, block in zip(network.blocks, shared.blocks, strict=True):
+                for branch in branches:
+                    branch.load_state_dict(block.state_dict())
+        return network
+
+    def work(self, task: Task) -> float:
+        """Expected MACs of the whole search, from which its time on this machine is told beforehand."""
+        recipe, train = task.recipe, task.data.train
+        # Forward and backward to all weights is three passes, to the mixture alone two. Through a virtual step: three
+        # for the step, three for the loss after it, five back through the step.
+        passes = 3 + (11 if self.second_order else 2)
+        return float(passes * mixture_macs(task) * recipe.epochs * train.steps * min(recipe.batch_size, len(train)))
+
+    def rank(self, task: Task) -> Ranking:
+        """The whole search."""
+        return search(self, task)
+
+
+def mixture_macs(task: Task) -> int:
+    """MACs of a forward pass of all branches; the stem and the classifier, which have one, are counted with each."""
+    space = task.space
+    return sum(costs.path_macs(space, (0,) + (space.depth - 1) * (r,)) for r in range(len(space.sizes)))
+
+
+class MultiResolution(nn.Module):
+    """Equation 4: a ResNet each of whose blocks gives the weighted sum of what it gives at every resolution."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, 3, S, S); weights: (blocks, resolutions), rows on the simplex.
+
+        The input and output of every block have the stem's side. Batch norms see each branch by itself.
+        """
+        x = self.network.stem(x)
+        side = x.shape[-1]
+        for block, row in zip(self.network.blocks, weights, strict=True):
+            # Weighed before they are upsampled, which is linear: the same sum, but for a part of the work.
+            branches = (resize(weight * block(x, r), side) for r, weight in enumerate(row))
+            x = reduce(operator.add, branches)
+        return self.network.head(x)
+
+
+class Alpha:
+    """The mixture (blocks, resolutions), uniform at the start, and the optimizer that moves it.
+
+    Adam's parameter is alpha of equation 5. GAEA's are the weights, kept as their logarithms, so that one that is
+    driven towards zero neither leaves the simplex nor underflows: w <- w exp(-rate * gradient) / sum.
+    """
+
+    def __init__(self, method: Method, blocks: int, resolutions: int, device: torch.device) -> None:
+        self.rate = method.alpha_lr
+        self.values = torch.full((blocks, resolutions), -math.log(resolutions), device=device)
+        self.adam = None
+        if method.optimizer == "adam":
+            self.values.requires_grad_()
+            self.adam = torch.optim.Adam([self.values], lr=self.rate)
+
+    @property
+    def weights(self) -> Tensor:
+        """Equation 5 (blocks, resolutions)."""
+        return torch.softmax(self.values, dim=1)
+
+    def step(self, gradient: Tensor) -> None:
+        """gradient: of the loss with regard to the weights."""
+        if self.adam is not None:
+            (self.values.grad,) = torch.autograd.grad(self.weights, self.values, gradient)
+            self.adam.step()
+        else:
+            self.values = torch.log_softmax(self.values - self.rate * gradient, dim=1)
+
+    def likely(self) -> np.ndarray:
+        """Logarithms (blocks, resolutions) of the weights, in float64."""
+        return torch.log_softmax(self.values.detach().cpu().double(), dim=1).numpy()
+
+    def state(self) -> dict[str, Any]:
+        return {"values": self.values.detach(), "adam": self.adam.state_dict() if self.adam else {}}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        with torch.no_grad():
+            self.values.copy_(state["values"])
+        if self.adam:
+            self.adam.load_state_dict(state["adam"])
+
+
+def virtual_step(learner: Learner, weights: Tensor, batch: Batch, rate: float) -> dict[str, Tensor]:
+    """The parameters that the learner's SGD step on a batch would give, as functions of the weights. Moves nothing."""
+    x, y = batch
+    parameters = dict(learner.network.named_parameters())
+    with learner.precision():
+        logits = learner.network(x, weights)
+    gradients = torch.autograd.grad(F.cross_entropy(logits, y), list(parameters.values()), create_graph=True)
+    recipe, after = learner.recipe, {}
+    for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
+        velocity = gradient + recipe.weight_decay * parameter
+        if (before := learner.optimizer.state.get(parameter, {}).get("momentum_buffer")) is not None:
+            velocity = velocity + recipe.momentum * before
+        after[name] = parameter - rate * velocity
+    return after
+
+
+def mixture_gradient(
+    learner: Learner, weights: Tensor, validation: Batch, ahead: tuple[Batch, float] | None = None
+) -> tuple[Tensor, Tensor]:
+    """(validation loss, its gradient with regard to the weights).
+
+    ahead: (training batch, rate) of an SGD step to look ahead by (second order); None takes the network as it is.
+    """
+    weights = weights.detach().requires_grad_()
+    moved = {} if ahead is None else virtual_step(learner, weights, *ahead)
+    x, y = validation
+    with learner.precision():
+        logits = functional_call(learner.network, moved, (x, weights))
+    loss = F.cross_entropy(logits, y)
+    (gradient,) = torch.autograd.grad(loss, weights)
+    return loss.detach(), gradient
+
+
+def search(method: Method, task: Task) -> Ranking:
+    """Trains the weights and their mixture in turn, then scores every configuration by the mixture alone.
+
+    The result depends on the method's options, recipe, seed, data and device alone, not on interruptions. Runs eagerly
+    on every device. Raises Stopped at a checkpoint when asked to stop, Failure if a loss is no longer finite.
+    """
+    recipe, space, train = task.recipe, task.space, task.data.train
+    device = torch.device(task.device)
+    torch.set_num_threads(recipe.threads)
+    learner = Learner(MultiResolution(method.network(task)), recipe, device)
+    alpha = Alpha(method, space.depth - 1, len(space.sizes), device)
+    iterations = recipe.epochs * train.steps
+    snapshot_every = max(1, math.ceil(recipe.epochs / SNAPSHOTS))
+
+    iteration, loss_sum, seconds = 0, 0.0, 0.0
+    history: dict[str, list[Any]] = {"validation_loss": [], "weights": [], "curve": []}
+    clock: list[float] = []  # seconds at each point of the curve
+    stamp = {"method": repr(method), "recipe": recipe.hash, "seed": task.seed} | dict(task.data.provenance)
+    keeper = Checkpoint(task.checkpoint, stamp)
+    if saved := keeper.load():
+        learner.restore(saved["learner"])
+        alpha.restore(saved["alpha"])
+        iteration, loss_sum, seconds = saved["iteration"], saved["loss_sum"], saved["seconds"]
+        history, clock = saved["history"], saved["clock"]
+    began = time.monotonic() - seconds
+
+    def keep() -> None:
+        state = {"learner": learner.state(), "alpha": alpha.state(), "iteration": iteration, "loss_sum": loss_sum}
+        keeper.save(state | {"seconds": time.monotonic() - began, "history": history, "clock": clock})
+
+    batch = min(recipe.batch_size, len(train))
+    feed = Feed(task)
+    while iteration < iterations:
+        rate = learning_rate(recipe, iteration, iterations)
+        here = feed.train(iteration)
+        ahead = (here, rate) if method.second_order else None
+        validation_loss, gradient = mixture_gradient(learner, alpha.weights, feed.validation(iteration), ahead)
+        alpha.step(gradient)
+        train_loss, _ = learner.learn(*here, alpha.weights.detach(), rate)
+        for loss in (float(validation_loss), float(train_loss)):
+            if not math.isfinite(loss):
+                raise Failure(f"the loss is {loss} in iteration {iteration + 1}; try a lower --lr")
+        loss_sum += float(validation_loss)
+        epoch, within = divmod(iteration, train.steps)
+        iteration += 1
+        if within + 1 == train.steps:
+            history["validation_loss"].append(loss_sum / train.steps)
+            loss_sum = 0.0
+            if epoch % snapshot_every == 0 or iteration == iterations:
+                likely = alpha.likely()
+                history["weights"].append(np.exp(likely).round(5).tolist())
+                history["curve"].append(
+                    {"epoch": epoch + 1, "images": iteration * batch, "scores": scores(likely, space)}
+                )
+                clock.append(round(time.monotonic() - began, 3))
+        task.progress(iteration / iterations, {"epoch": epoch + 1, "images": iteration * batch})
+        if task.stop():
+            keep()
+            raise Stopped
+        if keeper.due:
+            keep()
+
+    likely = alpha.likely()
+    return Ranking(
+        space.name,
+        tuple(scores(likely, space)),
+        pick=str(space.along((0, *likely.argmax(axis=1).tolist()))),  # ties go to the higher resolution
+        history=history | {"images": iterations * batch},
+        provenance={
+            "engine": learner.engine,
+            "timings": {"seconds": round(time.monotonic() - began, 3), "curve": clock},
+        },
+    )
+
+
+def scores(likely: np.ndarray, space: PoolingSpace) -> list[float]:
+    """Log likelihood (C,) of each configuration's path under independent blocks; likely: (blocks, resolutions)."""
+    blocks = np.arange(space.depth - 1)
+    return [float(likely[blocks, config.path[1:]].sum()) for config in space]
