@@ -1,6 +1,7 @@
 # Two commands set up everything on a bare machine: `make demo` and `make test`.
 PYTHON ?= python3
 ENV := .venv
+EXTRAS ?= dev
 RUN := $(ENV)/bin/python
 
 .PHONY: demo test check gpu-check clean
@@ -24,7 +25,7 @@ $(ENV)/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": use make PYTHON=python3.12 ..." if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'
 	$(PYTHON) -m venv --clear $(ENV)
 	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet --editable '.[dev]'
+	$(RUN) -m pip install --quiet --editable '.[$(EXTRAS)]'
 	touch $@
 
 clean:

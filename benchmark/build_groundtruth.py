@@ -43,6 +43,7 @@ def arguments() -> cli.Parser:
     parser.add_argument("--out", type=cli.folder, default="results", metavar="DIR", help="default ./results")
     parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
     cli.add_device(parser)
+    cli.add_loader(parser)
     parser.add_argument(
         "--together",
         type=cli.positive,
@@ -66,6 +67,7 @@ class TrainRun:
     data_root: str | None
     device: str
     engine: str
+    loader: str
     together: int  # how many share the machine: it explains the timings, and nothing else depends on it
     sharing: int  # how many of those take turns on one device
     provenance: dict[str, Any]
@@ -95,7 +97,7 @@ class TrainRun:
         from benchmark import engine, train
 
         ledger, device = self.ledger, train.device_named(self.device)
-        dataset = _dataset(ledger.recipe.dataset, self.data_root, device)
+        dataset = _dataset(ledger.recipe.dataset, self.data_root, self.loader, device)
         chosen = engine.working_engine(self.engine, ledger.space, ledger.recipe, device)
         path = ledger.checkpoint_path(run)
         steps = train.training(ledger.space, run.config, run.seed, ledger.recipe, dataset, device, path, stop, chosen)
@@ -123,7 +125,7 @@ class TrainRun:
         if self.sharing > 1:
             timings["sharing"] = self.sharing
         stop()  # for the last time: an attempt that was given up for dead leaves no record
-        ledger.write(run, results, numerics | self.provenance, timings)
+        ledger.write(run, results, numerics | self.provenance | {"loader": self.loader}, timings)
         return True
 
     def room(self) -> bool:
@@ -134,11 +136,11 @@ class TrainRun:
 
 
 @lru_cache(maxsize=1)
-def _dataset(name: str, root: str | None, device: Any) -> Any:
-    """The data set on the device, once for all runs of a worker."""
-    from benchmark import data
+def _dataset(name: str, root: str | None, loader: str, device: Any) -> Any:
+    """The data set, where it is resident on the device, once for all runs of a worker."""
+    from benchmark import loaders
 
-    return data.load(name, root, download=False).to(device)
+    return loaders.load(name, root, download=False, loader=loader).to(device)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -168,11 +170,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.where == "slurm":
         return _build_on_slurm(ledger, configs, seeds, runs, queue, options, words)
 
-    from benchmark import data, engine, train  # imports torch, so --status and errors in flags come before it
+    from benchmark import engine, loaders, train  # imports torch, so --status and errors in flags come before it
 
     device = train.device_named(options.device)
     engine.require_engine(options.engine, device)
-    dataset = data.load(recipe.dataset, options.data).reduced(recipe)  # faults are named before any training
+    faultless = loaders.load(recipe.dataset, options.data, loader=options.loader)  # or so it says before any training
+    dataset = faultless.reduced(recipe)
     together = options.together or train.default_together(recipe, device)
     ledger.prepare()
     missing = _missing(ledger, runs)
@@ -225,6 +228,7 @@ def _build_on_slurm(
         str(Path(options.data).resolve()) if options.data else None,
         options.device,
         options.engine,
+        options.loader,
         at_once,
         slots,
         provenance.code_version(),
@@ -267,8 +271,10 @@ def _slurm_lines(
     left = {queue.name(run): run for key, runs in state.items() if key != "done" for run in runs}
     running = {queue.name(run) for run in state["running"]}
     lines = cluster.lines(queue, tasks, {n: f"{run.config} seed {run.seed}" for n, run in left.items()}, running)
-    work = sum(costs.macs(ledger.space, left[name].config) for task in tasks for name in task.names if name in left)
-    records = [(costs.macs(ledger.space, run.config), ledger.read(run)) for run in state["done"]]
+    work = sum(
+        costs.path_macs(ledger.space, left[name].config.path) for task in tasks for name in task.names if name in left
+    )
+    records = [(costs.path_macs(ledger.space, run.config.path), ledger.read(run)) for run in state["done"]]
     macs = sum(each for each, _ in records)
     if macs and running and work:
         seconds = sum(record["timings"]["seconds"] for _, record in records if record)
@@ -306,7 +312,7 @@ def train_runs(
 ) -> tuple[dict[Run, str], bool]:
     """Trains the missing runs; returns those that failed, with why, and whether Ctrl-C ended it.
 
-    works: MACs of each run. options: `data`, `device`, `engine` and `stop_after` as the command's flags give them.
+    works: MACs of each run. options: `data`, `device`, `engine`, `loader` and `stop_after` as the flags give them.
     """
     from benchmark import train
     from benchmark.progress import ProgressLine
@@ -314,7 +320,7 @@ def train_runs(
     on_cpu = train.device_named(options.device).type == "cpu"
     slots = 1 if on_cpu else together  # on a GPU, runs are streams of one process
     code = provenance.code_version()
-    function = TrainRun(ledger, options.data, options.device, options.engine, together, slots, code)
+    function = TrainRun(ledger, options.data, options.device, options.engine, options.loader, together, slots, code)
     names = [f"{run.config} seed {run.seed}" for run in missing]
     with ProgressLine("training", [works[run] for run in missing], names) as line:
         deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None

@@ -20,6 +20,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 from benchmark.errors import Failure, UsageError
 
 ENGINES = ("auto", "compiled", "graph", "eager")  # of benchmark.engine, which needs torch
+LOADERS = ("resident", "torchvision", "ffcv")  # of benchmark.loaders, likewise
 
 _FOLDERS = ("--out", "--data")
 
@@ -120,6 +121,17 @@ def add_slurm(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--wait", action="store_true", help="stay until all tasks have ended")
     group.add_argument("--cancel", action="store_true", help="take what is queued or running out of Slurm, and stop")
     group.add_argument("--again", action="store_true", help="submit those as well that have failed for good")
+
+
+def add_loader(parser: argparse.ArgumentParser) -> None:
+    """`--loader`, for commands that train stand-alone networks."""
+    parser.add_argument(
+        "--loader",
+        default="resident",
+        choices=LOADERS,
+        help="where images come from, the same batches each: resident (default) in memory, torchvision image by image, "
+        "ffcv from files that benchmark.data_ffcv has written",
+    )
 
 
 def given_fields(namespace: argparse.Namespace, record: type) -> dict[str, Any]:

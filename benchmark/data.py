@@ -3,6 +3,9 @@
 Every set is held as uint8 pixels of shape (N, 32, 32, 3) and int64 labels of shape (N,), where the
 training runs. A batch is one gather: crop, flip and selection are index arithmetic, so that what an
 epoch sees is a pure function of (seed, epoch), the same on every device.
+
+A set that is not held is `Streamed`: something else decodes its images, batch by batch, and no more. Order, crops,
+flips and normalisation are the same code, so that the batches have the same bits (`benchmark.loaders`).
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ import pickle
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +37,12 @@ from benchmark.streams import stream
 
 PADDING = 4  # pixels of black on each side before the random crop
 
+# Mean and standard deviation per channel, of pixels scaled to [0, 1].
+STATISTICS = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "synthetic": ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+}
+
 # SHA-256 and size in bytes of the official files of the python version of CIFAR-10 (Krizhevsky, 2009).
 CIFAR10_FOLDER = "cifar-10-batches-py"
 CIFAR10_FILES = {
@@ -43,6 +54,39 @@ CIFAR10_FILES = {
     "test_batch": ("f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831", 31035526),
 }
 CIFAR10_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+
+Pair = tuple[Tensor, Tensor]  # pixels or normalised images, and labels int64 (B,)
+
+
+class Streamed(ABC):
+    """A labelled set of images of one size whose images are decoded when they are asked for."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, 3) of every image."""
+
+    @abstractmethod
+    def take(self, count: int) -> Self:
+        """The first so many."""
+
+    @abstractmethod
+    def decoded(self, order: Tensor, batch_size: int) -> Generator[Pair, None, None]:
+        """The images at these positions (int64), in this order: uint8 (B, H, W, 3) and their labels, on the CPU.
+
+        A batch may be kept: nothing writes over it. Close what is not used up.
+        """
+
+    def first(self, count: int | None) -> Self:
+        """The first so many (None: all). Raises UsageError if there are fewer."""
+        _require_enough(count, len(self))
+        return self if count is None or count == len(self) else self.take(count)
+
+    def to(self, device: torch.device) -> Self:
+        return self  # it is decoded on the CPU, batch by batch
 
 
 @dataclass(frozen=True)
@@ -57,8 +101,7 @@ class Images:
 
     def first(self, count: int | None) -> Images:
         """The first so many (None: all). Raises UsageError if there are fewer."""
-        if count is not None and count > len(self):
-            raise UsageError(f"{count} images were asked for, but the set has {len(self)}: ask for fewer, or for all")
+        _require_enough(count, len(self))
         return self if count is None or count == len(self) else Images(self.pixels[:count], self.labels[:count])
 
     def subset(self, indices: np.ndarray) -> Images:
@@ -75,26 +118,40 @@ class Images:
         return crop_windows(self.pixels)
 
 
+def _require_enough(count: int | None, there: int) -> None:
+    if count is not None and count > there:
+        raise UsageError(f"{count} images were asked for, but the set has {there}: ask for fewer, or for all")
+
+
+Set = TypeVar("Set", Images, Streamed)
+
+
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Generic[Set]):
     """Training and test set, with what normalisation needs (per channel, of pixels scaled to [0, 1])."""
 
     name: str
-    train: Images
-    test: Images
+    train: Set
+    test: Set
     classes: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     checksum: str
 
-    def reduced(self, recipe: Recipe) -> Dataset:
+    @classmethod
+    def described(cls, name: str, train: Set, test: Set, checksum: str) -> Dataset[Set]:
+        """One of the known data sets, its images held or streamed."""
+        mean, std = STATISTICS[name]
+        return cls(name, train, test, 10, mean, std, checksum)
+
+    def reduced(self, recipe: Recipe) -> Dataset[Set]:
         """With the subset sizes of a recipe, for stand-alone training."""
         return replace(self, train=self.train.first(recipe.train_images), test=self.test.first(recipe.eval_images))
 
-    def to(self, device: torch.device) -> Dataset:
+    def to(self, device: torch.device) -> Dataset[Set]:
         """With all images on the device, ready for every stream there."""
         moved = replace(self, train=self.train.to(device), test=self.test.to(device))
-        if device.type == "cuda":
+        if device.type == "cuda" and isinstance(moved.train, Images):
             _ = moved.train.windows
             torch.cuda.synchronize(device)
         return moved
@@ -108,7 +165,7 @@ def default_root() -> Path:
     return Path(cache) / "nas-bench-pooling"
 
 
-def load(name: str, root: Path | str | None = None, download: bool = True) -> Dataset:
+def load(name: str, root: Path | str | None = None, download: bool = True) -> Dataset[Images]:
     """The named data set: `cifar10` (official files below `root`) or `synthetic` (made in code).
 
     Raises UsageError for unknown names and for files that are missing in part, cut short or foreign;
@@ -145,7 +202,7 @@ def read_cifar10(root: Path) -> tuple[dict[str, bytes], list[str]]:
     return files, faults
 
 
-def _cifar10(root: Path, download: bool) -> Dataset:
+def _cifar10(root: Path, download: bool) -> Dataset[Images]:
     folder = root / CIFAR10_FOLDER
     if download and not folder.exists():
         _download_cifar10(root)
@@ -166,9 +223,12 @@ def _cifar10(root: Path, download: bool) -> Dataset:
         return Images(torch.from_numpy(np.ascontiguousarray(planar.transpose(0, 2, 3, 1))), torch.from_numpy(labels))
 
     *train, test = CIFAR10_FILES
-    content = hashlib.sha256("".join(sha256 for sha256, _ in CIFAR10_FILES.values()).encode()).hexdigest()
-    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-    return Dataset("cifar10", gather(train), gather([test]), 10, mean, std, content)
+    return Dataset.described("cifar10", gather(train), gather([test]), cifar10_checksum())
+
+
+def cifar10_checksum() -> str:
+    """By which records name the official files: SHA-256 over theirs."""
+    return hashlib.sha256("".join(sha256 for sha256, _ in CIFAR10_FILES.values()).encode()).hexdigest()
 
 
 def _download_cifar10(root: Path) -> None:
@@ -191,7 +251,7 @@ def _download_cifar10(root: Path) -> None:
         socket.setdefaulttimeout(previous)
 
 
-def _synthetic() -> Dataset:
+def _synthetic() -> Dataset[Images]:
     from benchmark import synthetic
 
     digest = hashlib.sha256()
@@ -200,8 +260,7 @@ def _synthetic() -> Dataset:
         pixels, labels = synthetic.generate(count, 0, split)
         digest.update(pixels.tobytes() + labels.astype("<i8").tobytes())
         sets.append(Images(torch.from_numpy(pixels), torch.from_numpy(labels)))
-    half, quarter = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-    return Dataset("synthetic", sets[0], sets[1], 10, half, quarter, digest.hexdigest())
+    return Dataset.described("synthetic", sets[0], sets[1], digest.hexdigest())
 
 
 @dataclass(frozen=True)
@@ -271,28 +330,43 @@ def augmentation(count: int, seed: int, epoch: int) -> Augmentation:
 
 
 @dataclass(frozen=True)
-class Batches:
-    """Serves one set as normalised batches (x: (B, 3, 32, 32) in `dtype`, y: int64 (B,))."""
+class Normalise:
+    """uint8 (B, H, W, 3) -> (B, 3, H, W) in `dtype`: x = pixel * scale + shift."""
 
-    images: Images
-    scale: Tensor  # x = pixel * scale + shift, float32 (3072,): one entry per byte of an image
+    scale: Tensor  # float32 (3 H W,): one entry per byte of an image
     shift: Tensor
-    batch_size: int
     dtype: torch.dtype
     memory_format: torch.memory_format
 
     @classmethod
-    def of(cls, images: Images, dataset: Dataset, recipe: Recipe, device: torch.device) -> Batches:
-        pixels = images.pixels[0].numel() // 3
-        mean, std = (torch.tensor(v, device=device).repeat(pixels) for v in (dataset.mean, dataset.std))
+    def of(cls, shape: Sequence[int], dataset: Dataset[Any], recipe: Recipe, device: torch.device) -> Normalise:
+        mean, std = (torch.tensor(v, device=device).repeat(shape[0] * shape[1]) for v in (dataset.mean, dataset.std))
         return cls(
-            images.to(device),
             1 / (255 * std),
             -mean / std,
-            recipe.batch_size,
             torch.bfloat16 if recipe.precision == "bf16" else torch.float32,
             torch.channels_last if recipe.memory_layout == "channels_last" else torch.contiguous_format,
         )
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        # Flat rows with one scale per byte: four times as fast on a CPU as broadcasting over a last axis of 3.
+        x = torch.addcmul(self.shift, pixels.flatten(1).to(torch.float32), self.scale).to(self.dtype)
+        return x.view(pixels.shape).permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
+
+
+@dataclass(frozen=True)
+class Served(ABC, Generic[Set]):
+    """One set as normalised batches (x: (B, 3, H, W), y: int64 (B,)), in an epoch's order or as it comes."""
+
+    images: Set
+    normalise: Normalise
+    batch_size: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, images: Set, dataset: Dataset[Any], recipe: Recipe, device: torch.device) -> Self:
+        shape = images.pixels.shape[1:] if isinstance(images, Images) else images.shape
+        return cls(images.to(device), Normalise.of(shape, dataset, recipe, device), recipe.batch_size, device)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -302,42 +376,80 @@ class Batches:
         """Training batches per epoch: full ones only, or a single short one where the set is smaller than a batch."""
         return max(1, len(self) // self.batch_size)
 
-    def _normalise(self, pixels: Tensor) -> Tensor:
-        # Flat rows with one scale per byte: four times as fast on a CPU as broadcasting over a last axis of 3.
-        x = torch.addcmul(self.shift, pixels.flatten(1).to(torch.float32), self.scale).to(self.dtype)
-        return x.view(pixels.shape).permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
+    @abstractmethod
+    def epoch(self, plan: Augmentation, start: int = 0) -> Generator[Pair, None, None]:
+        """The augmented batches of an epoch, from the start-th on. Close it where it is left early."""
 
-    def train(self, plan: Augmentation, step: int) -> tuple[Tensor, Tensor]:
-        """The step-th augmented batch of an epoch."""
+    @abstractmethod
+    def plain(self) -> Generator[Pair, None, None]:
+        """The whole set in order, not augmented, nothing dropped. Close it where it is left early."""
+
+    def _of_step(self, plan: Augmentation, step: int) -> Iterator[Tensor]:
+        """What the plan says of one batch, on the device."""
         here = slice(step * self.batch_size, (step + 1) * self.batch_size)
-        device = self.images.pixels.device
-        chosen, top, left, mirrored = (
-            t[here].to(device, non_blocking=True) for t in (plan.order, plan.top, plan.left, plan.mirrored)
-        )
+        return (t[here].to(self.device, non_blocking=True) for t in (plan.order, plan.top, plan.left, plan.mirrored))
+
+
+class Batches(Served[Images]):
+    """Batches of resident images: any of them at any time."""
+
+    def train(self, plan: Augmentation, step: int) -> Pair:
+        """The step-th augmented batch of an epoch."""
+        chosen, top, left, mirrored = self._of_step(plan, step)
         pixels = crop_and_flip(self.images.windows, chosen, top, left, mirrored)
-        return self._normalise(pixels), self.images.labels[chosen]
+        return self.normalise(pixels), self.images.labels[chosen]
 
-    def chosen(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def epoch(self, plan: Augmentation, start: int = 0) -> Generator[Pair, None, None]:
+        for step in range(start, self.steps):
+            yield self.train(plan, step)
+
+    def chosen(self, indices: Tensor) -> Pair:
         """The images at these positions, not augmented."""
-        indices = indices.to(self.images.pixels.device)
-        return self._normalise(self.images.pixels.index_select(0, indices)), self.images.labels[indices]
+        indices = indices.to(self.device)
+        return self.normalise(self.images.pixels.index_select(0, indices)), self.images.labels[indices]
 
-    def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole set in order, not augmented, nothing dropped."""
+    def plain(self) -> Generator[Pair, None, None]:
         for start in range(0, len(self), self.batch_size):
             here = slice(start, start + self.batch_size)
-            yield self._normalise(self.images.pixels[here]), self.images.labels[here]
+            yield self.normalise(self.images.pixels[here]), self.images.labels[here]
+
+
+class StreamedBatches(Served[Streamed]):
+    """Batches of images that are decoded on the way: the same bits as if they were resident."""
+
+    def epoch(self, plan: Augmentation, start: int = 0) -> Generator[Pair, None, None]:
+        order = plan.order[start * self.batch_size : self.steps * self.batch_size].cpu()
+        with closing(self.images.decoded(order, self.batch_size)) as batches:
+            for step, (pixels, labels) in enumerate(batches, start):
+                _, top, left, mirrored = self._of_step(plan, step)
+                windows = crop_windows(pixels.to(self.device))
+                rows = torch.arange(len(labels), device=self.device)
+                crops = crop_and_flip(windows, rows, top, left, mirrored)
+                yield self.normalise(crops), labels.to(self.device)
+
+    def plain(self) -> Generator[Pair, None, None]:
+        with closing(self.images.decoded(torch.arange(len(self)), self.batch_size)) as batches:
+            for pixels, labels in batches:
+                yield self.normalise(pixels.to(self.device)), labels.to(self.device)
+
+
+def served(
+    images: Images | Streamed, dataset: Dataset[Any], recipe: Recipe, device: torch.device
+) -> Batches | StreamedBatches:
+    """Batches of a set, held or streamed."""
+    kind: Any = Batches if isinstance(images, Images) else StreamedBatches
+    return kind.of(images, dataset, recipe, device)
 
 
 def crop_windows(pixels: Tensor) -> Tensor:
-    """Every crop of every image, as a view of one padded copy: uint8 (N, 9, 9, 32, 96) of (N, 32, 32, 3)."""
-    side, channels = pixels.shape[2:]
+    """Every crop of every image, as a view of one padded copy: uint8 (N, 9, 9, H, 3 W) of (N, H, W, 3)."""
+    height, width, channels = pixels.shape[1:]
     padded = torch.nn.functional.pad(pixels, (0, 0, *4 * (PADDING,)))
-    return padded.flatten(2).unfold(1, side, 1).unfold(2, side * channels, channels)
+    return padded.flatten(2).unfold(1, height, 1).unfold(2, width * channels, channels)
 
 
 def crop_and_flip(windows: Tensor, chosen: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
-    """Crops 32x32 of the chosen images out of zero padding 4, then mirrors where asked: uint8 (B, 32, 32, 3).
+    """Crops HxW of the chosen images out of zero padding 4, then mirrors where asked: uint8 (B, H, W, 3).
 
     windows: of `crop_windows`; chosen: int64 (B,); top, left: int64 (B,), the corner in the padded image, 0 to 8;
     mirrored: int64 (B,), 0 or 1.

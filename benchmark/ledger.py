@@ -39,8 +39,10 @@ class CorruptRecord(UsageError):
 
 
 def checksum(record: dict[str, Any]) -> str:
-    """SHA-256 of a record without its timings: two trainings of one run on one device have the same."""
+    """SHA-256 of a record without timings and loader: two trainings of one run on one device have the same."""
     body = {key: value for key, value in record.items() if key not in ("timings", "checksum")}
+    if isinstance(made := body.get("provenance"), dict):
+        body["provenance"] = {key: value for key, value in made.items() if key != "loader"}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 

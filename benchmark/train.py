@@ -14,6 +14,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -206,8 +207,8 @@ def training(
     """
     torch.set_num_threads(recipe.threads)
     dataset = dataset.reduced(recipe)
-    train_set = data.Batches.of(dataset.train, dataset, recipe, device)
-    test_set = data.Batches.of(dataset.test, dataset, recipe, device)
+    train_set = data.served(dataset.train, dataset, recipe, device)
+    test_set = data.served(dataset.test, dataset, recipe, device)
     network = networks.ResNet(space, dataset.classes)
     networks.initialise(network, seed)
     (learner,) = learners([network], recipe, device, engine)
@@ -219,8 +220,8 @@ def fitting(
     learner: Learner,
     config: Architecture,
     seed: int,
-    train_set: data.Batches,
-    test_set: data.Batches,
+    train_set: data.Batches | data.StreamedBatches,
+    test_set: data.Batches | data.StreamedBatches,
     keeper: Checkpoint,
     stop: Callable[[], bool] = lambda: False,
     measure: Callable[[torch.nn.Module], dict[str, Any]] = lambda network: {},
@@ -246,38 +247,50 @@ def fitting(
     steps = train_set.steps
     total = steps * recipe.epochs
     batch = min(recipe.batch_size, len(train_set))
-    plan = None
-    while step < total:
-        epoch, within = divmod(step, steps)
-        if plan is None or within == 0:
-            plan = data.augmentation(len(train_set), seed, epoch).to(device)
-        x, y = train_set.train(plan, within)
-        loss, right = learner.learn(x, y, config.path, learning_rate(recipe, step, total))
-        sums += torch.stack((loss.double(), right.double()))
-        step += 1
-        if within + 1 == steps:
-            loss_sum, right_sum = sums.tolist()
-            if not math.isfinite(loss_sum):
-                raise Failure(f"{config} seed {seed}: the loss is {loss_sum} in epoch {epoch + 1}; try a lower --lr")
-            test_loss, test_fraction = learner.evaluate(test_set.plain(), config.path)
-            if not math.isfinite(test_loss):
-                raise Failure(
-                    f"{config} seed {seed}: the test loss is {test_loss} in epoch {epoch + 1}; try a lower --lr"
-                )
-            fractions = right_sum / (steps * batch), test_fraction
-            train_accuracy, test_accuracy = (round(100 * fraction, DECIMALS) for fraction in fractions)
-            values = (loss_sum / steps, train_accuracy, test_loss, test_accuracy)
-            for name, value in (dict(zip(CURVES, values, strict=True)) | measure(learner.network)).items():
-                curves.setdefault(name, []).append(value)
-            sums.zero_()
-        yield step / total, {"epoch": epoch + 1, "images": step * batch}
-        if stop():
-            keep()
-            return None
-        if keeper.due or (within + 1 == steps and step < total):  # a death without notice costs an epoch at most
-            keep()
+    with closing(_batches(train_set, seed, step, total)) as batches:
+        for x, y in batches:
+            epoch, within = divmod(step, steps)
+            loss, right = learner.learn(x, y, config.path, learning_rate(recipe, step, total))
+            sums += torch.stack((loss.double(), right.double()))
+            step += 1
+            if within + 1 == steps:
+                loss_sum, right_sum = sums.tolist()
+                if not math.isfinite(loss_sum):
+                    raise Failure(
+                        f"{config} seed {seed}: the loss is {loss_sum} in epoch {epoch + 1}; try a lower --lr"
+                    )
+                with closing(test_set.plain()) as tested:
+                    test_loss, test_fraction = learner.evaluate(tested, config.path)
+                if not math.isfinite(test_loss):
+                    raise Failure(
+                        f"{config} seed {seed}: the test loss is {test_loss} in epoch {epoch + 1}; try a lower --lr"
+                    )
+                fractions = right_sum / (steps * batch), test_fraction
+                train_accuracy, test_accuracy = (round(100 * fraction, DECIMALS) for fraction in fractions)
+                values = (loss_sum / steps, train_accuracy, test_loss, test_accuracy)
+                for name, value in (dict(zip(CURVES, values, strict=True)) | measure(learner.network)).items():
+                    curves.setdefault(name, []).append(value)
+                sums.zero_()
+            yield step / total, {"epoch": epoch + 1, "images": step * batch}
+            if stop():
+                keep()
+                return None
+            if keeper.due or (within + 1 == steps and step < total):  # a death without notice costs an epoch at most
+                keep()
     results = {"test_accuracy": curves["test_accuracy"][-1], "images": total * batch, "curves": curves}
     return results, time.monotonic() - began
+
+
+def _batches(
+    train_set: data.Batches | data.StreamedBatches, seed: int, step: int, total: int
+) -> Generator[data.Pair, None, None]:
+    """The batches of a whole training from a step on, epoch after epoch."""
+    while step < total:
+        epoch, within = divmod(step, train_set.steps)
+        plan = data.augmentation(len(train_set), seed, epoch).to(train_set.device)
+        with closing(train_set.epoch(plan, within)) as batches:
+            yield from batches
+        step += train_set.steps - within
 
 
 def work(space: PoolingSpace, config: Architecture, recipe: Recipe, train_images: int, eval_images: int) -> float:

@@ -44,6 +44,7 @@ def arguments() -> cli.Parser:
     parser.add_argument("--out", type=cli.folder, default="results", metavar="DIR", help="default ./results")
     parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
     cli.add_device(parser)
+    cli.add_loader(parser)
     parser.add_argument("--together", type=cli.positive, metavar="K", help="runs at once; default: one per core")
     parser.add_argument("--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -168,10 +169,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_trainable(claim.space)
     runs = claim.sample(options.sample, options.seed)
 
-    from benchmark import data, engine, train  # imports torch, so faults of the claim come before it
+    from benchmark import engine, loaders, train  # imports torch, so faults of the claim come before it
 
     device = train.device_named(options.device)
-    dataset = data.load(claim.recipe.dataset, options.data)
+    dataset = loaders.load(claim.recipe.dataset, options.data, loader=options.loader)
     if dataset.checksum != claim.checksum:
         raise UsageError(f"{claim.name} was made on another version of {dataset.name} than the one here: use its own")
     chosen = engine.working_engine(options.engine, claim.space, claim.recipe, device)
@@ -239,7 +240,7 @@ def _trained(ledger: Ledger, run: Run, here: Mapping[str, Any]) -> bool:
         record = {"provenance": {}}
     if record is None:
         return False
-    made = {key: value for key, value in record["provenance"].items() if key != "dataset"}
+    made = {key: value for key, value in record["provenance"].items() if key not in ("dataset", "loader")}
     if made != dict(here) | provenance.code_version():
         ledger.record_path(run).unlink()
         return False

@@ -1,5 +1,6 @@
 """What the tests share: a tiny data set, the official CIFAR-10 where it is at hand, the commands as a user starts them."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -46,6 +47,16 @@ def cifar10_root():
     if missing := [name for name in data.CIFAR10_FILES if not (root / data.CIFAR10_FOLDER / name).is_file()]:
         pytest.skip(f"CIFAR-10 is not in {root} ({missing[0]} is missing): set NASBENCH_POOLING_DATA to its folder")
     return root
+
+
+@pytest.fixture(scope="session")
+def ffcv():
+    """FFCV. Where it is not installed this skips, or fails if NASBENCH_POOLING_FFCV says that it must be there."""
+    from benchmark import data_ffcv
+
+    if importlib.util.find_spec("ffcv") is None and os.environ.get("NASBENCH_POOLING_FFCV") != "required":
+        pytest.skip(f"FFCV is not installed: {data_ffcv.APT} && {data_ffcv.PIP}")
+    return data_ffcv.library()
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,16 @@ def test_crop_and_flip_is_the_naive_loop():
         assert np.array_equal(found[i].numpy(), expected), i
 
 
+def test_images_that_are_no_squares_are_cropped_too():
+    pixels = torch.arange(6 * 10 * 3, dtype=torch.uint8).view(1, 6, 10, 3)
+    padded = np.pad(pixels[0].numpy(), ((4, 4), (4, 4), (0, 0)))
+    for top, left, mirrored in ((0, 0, 0), (8, 3, 1), (2, 8, 0)):
+        corner = (torch.tensor([value]) for value in (0, top, left, mirrored))
+        found = data.crop_and_flip(data.crop_windows(pixels), *corner)[0].numpy()
+        expected = padded[top : top + 6, left : left + 10]
+        assert np.array_equal(found, expected[:, ::-1] if mirrored else expected)
+
+
 def test_crop_and_flip_leaves_its_input_alone():
     pixels = random_images(4).pixels
     before = pixels.clone()
