@@ -212,9 +212,9 @@ def _build_on_slurm(
     words: list[str],
 ) -> int:
     """Submits the missing runs that are not queued yet. With --wait, stays, and writes the table."""
-    from benchmark import data  # imports torch: faults of the data are named before anything is submitted
+    from benchmark import loaders  # imports torch: faults of the data are named before anything is submitted
 
-    dataset = data.load(ledger.recipe.dataset, options.data).reduced(ledger.recipe)
+    dataset = loaders.load(ledger.recipe.dataset, options.data, loader=options.loader).reduced(ledger.recipe)
     ledger.prepare()
     missing = _missing(ledger, runs)
     cli.say(f"{ledger.name}: {len(runs) - len(missing)} of {len(runs)} runs are there, data set {dataset.name}")

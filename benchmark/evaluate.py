@@ -67,6 +67,7 @@ def arguments(method: type[Any] | None) -> cli.Parser:
         parser.add_argument(
             "--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h"
         )
+        parser.set_defaults(loader="resident")  # searches hold their images, and so does what --retrain trains
         parser.add_argument(
             "--retrain",
             action="store_true",

@@ -410,7 +410,7 @@ def steps_of(out):
     ledger = Ledger.under(out, load_space(), RECIPE)
     ledger.prepare()
     run = Run(0, load_space()[0])
-    function = TrainRun(ledger, None, "cpu", "eager", 1, 1, {"version": "test"})
+    function = TrainRun(ledger, None, "cpu", "eager", "resident", 1, 1, {"version": "test"})
     return ledger, run, function(run, lambda news: None, lambda: False)
 
 
