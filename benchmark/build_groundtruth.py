@@ -48,7 +48,7 @@ def arguments() -> cli.Parser:
         "--together",
         type=cli.positive,
         metavar="K",
-        help="runs at once (on Slurm: runs per task), about 1.2 GB each at batch 256; "
+        help="runs at once (on Slurm: runs per task), 1.4 to 2.5 GB each at batch 256; "
         "default: one per core, or 4 on a GPU where they fit",
     )
     parser.add_argument("--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h")

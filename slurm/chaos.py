@@ -29,8 +29,8 @@ from benchmark.build_groundtruth import TrainRun
 from benchmark.ledger import Run
 
 SCRIPT = Path(__file__).resolve().parent / "dev_cluster.sh"
-SETTINGS = 'time = "20m"\nmemory = "1900M"\nnotice = 20\nlease = 6\n'
-HOARD = 2_500_000_000  # bytes: more than a task may have
+SETTINGS = 'time = "20m"\nmemory = "3000M"\nnotice = 20\nlease = 6\n'
+HOARD = 3_600_000_000  # bytes: more than a task may have
 
 
 @dataclass(frozen=True)
