@@ -36,7 +36,6 @@ from typing import Any
 from benchmark import cli, files
 from benchmark.errors import Failure, UsageError
 
-DEFAULT_SETTINGS = "slurm/cluster.toml"
 LOOK_SECONDS = 5.0  # between two looks at the queue
 SILENCE_SECONDS = 600.0  # for which Slurm's controller may be away while we wait
 REQUEUE_SECONDS = 3.0  # between two tries to go back into the queue

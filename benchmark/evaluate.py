@@ -526,10 +526,8 @@ def _search_on_slurm(
     """Submits the missing rankings. Returns an exit code unless it waited until all were there."""
     from benchmark import data
 
-    if trains:
-        data.load(
-            search.recipe.dataset, options.data
-        )  # faults are named, and data fetched, before anything is submitted
+    if trains:  # faults are named, and data fetched, before anything is submitted
+        data.load(search.recipe.dataset, options.data)
     if options.again:
         queue.again()
     method = str(Path(search.method).resolve()) if search.method.endswith(".py") else search.method

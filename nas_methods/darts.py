@@ -282,7 +282,7 @@ def search(method: Method, task: Task) -> Ranking:
         if task.stop():
             keep()
             raise Stopped
-        if keeper.due:
+        if keeper.due or within + 1 == train.steps:  # a death without notice costs an epoch at most
             keep()
 
     likely = alpha.likely()

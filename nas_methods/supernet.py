@@ -256,10 +256,8 @@ def search(method: Sampler, task: Task) -> Ranking:
     scores = np.zeros(len(space)) if cheap is None else cheap[0] - 2
     scores[list(found)] = list(found.values())
     facts = {"models": models.tolist(), "images": iterations * batch}
-    timings = {
-        "seconds": round(time.monotonic() - began, 3),
-        "curve": clock,
-    }  # over all attempts, if there were several
+    # Over all attempts, if there were several.
+    timings = {"seconds": round(time.monotonic() - began, 3), "curve": clock}
     return Ranking(space.name, tuple(scores.tolist()), history=history | facts, provenance={"timings": timings})
 
 

@@ -113,21 +113,8 @@ class Encoded(data.Streamed):
 
 
 @dataclass(frozen=True)
-class Gathered(data.Streamed):
+class Gathered(loaders.ImageByImage):
     """Decoded images, gathered batch by batch before they are cropped: what whole batches are of CIFAR-10."""
-
-    images: data.Images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        height, width, channels = self.images.pixels.shape[1:]
-        return height, width, channels
-
-    def take(self, count: int) -> Self:
-        return replace(self, images=self.images.first(count))
 
     def decoded(self, order: Tensor, batch_size: int) -> Generator[data.Pair, None, None]:
         for chosen in order.split(batch_size):
