@@ -5,8 +5,8 @@
                waiting by Python; the same kernels as eager, so the same bits
     compiled   the same graphs of blocks that torch.compile has fused, one per (channels, resolution)
 
-All behind one call: `learn(x, y, path, rate)` and `evaluate(batches, path)`. The name of the engine is part of a
-result's provenance. Batches are made outside of the graphs: a gather per step costs Python about 0.1 ms, which the
+All behind `learn(x, y, path, rate)`, `evaluate(batches, path)` and, for steps of a method's own, `run(name, body,
+*inputs)`. The name of the engine is part of a result's provenance. Batches are made outside of the graphs: a gather per step costs Python about 0.1 ms, which the
 device does not wait for, since nothing is read back before the epoch ends.
 """
 
@@ -69,17 +69,33 @@ class Learner:
             fused=on_gpu or None,
         )
         # On a GPU the rate is a number on the device: a graph could not be told another one.
-        self._rate = torch.zeros((), device=device) if on_gpu else None
+        self.rate: float | Tensor = torch.zeros((), device=device) if on_gpu else 0.0
 
     def precision(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
 
     def learn(self, x: Tensor, y: Tensor, path: Way, rate: float) -> Outputs:
         """One SGD step on a batch. Returns (mean cross-entropy, number right), before the step, on the device."""
+        self.take_rate(rate)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate if self._rate is None else self._rate.fill_(rate)
+            group["lr"] = self.rate
         self.network.train()
-        return self._step(x, y, path)
+        return self.run("step", self._step, x, y, path)
+
+    def take_rate(self, rate: float) -> None:
+        """Sets `rate`, the learning rate of the steps that follow."""
+        if isinstance(self.rate, Tensor):
+            self.rate.fill_(rate)
+        else:
+            self.rate = rate
+
+    def run(self, name: str, body: Callable[..., Outputs], *inputs: Tensor | Sequence[int]) -> Outputs:
+        """body(*inputs), two tensors on the device. An engine that records replays what it kept under this name.
+
+        So all that may differ between two calls of one name must be in the inputs, in `rate`, or in tensors of the
+        learner that stay where they are (weights and momentum). Inputs that are not tensors tell recordings apart.
+        """
+        return body(*inputs)
 
     def _step(self, x: Tensor, y: Tensor, path: Way) -> Outputs:
         with self.precision():
@@ -97,7 +113,7 @@ class Learner:
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # read once: reading waits for the device
         count = 0
         for x, y in batches:
-            totals += torch.stack([value.double() for value in self._test(x, y, path)])
+            totals += torch.stack([value.double() for value in self.run("test", self._test, x, y, path)])
             count += len(y)
         loss, right = totals.tolist()
         return loss / count, right / count
@@ -134,8 +150,7 @@ class Learner:
 class Recording:
     """A recorded step: what to fill before a replay and what holds its results after."""
 
-    x: Tensor
-    y: Tensor
+    inputs: list[Tensor]
     replay: Callable[[], None]
     outputs: Outputs
 
@@ -163,16 +178,31 @@ class GraphLearner(Learner):
             for p in network.parameters():
                 self.optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
-    def _step(self, x: Tensor, y: Tensor, path: Way) -> Outputs:
-        return self._replayed("step", super()._step, x, y, path)
-
-    def _test(self, x: Tensor, y: Tensor, path: Sequence[int]) -> Outputs:
+    def run(self, name: str, body: Callable[..., Outputs], *inputs: Tensor | Sequence[int]) -> Outputs:
         if self._written:  # statistics that come and go have no fixed place that a graph could read
-            return super()._test(x, y, path)
-        if len(x) != self.recipe.batch_size:  # a last, smaller batch: too rare to be worth blocks of its own
+            return body(*inputs)
+        tensors = [value for value in inputs if isinstance(value, Tensor)]
+        if name == "test" and len(tensors[0]) != self.recipe.batch_size:  # a last one: too rare for blocks of its own
             with torch.compiler.set_stance("force_eager"):
-                return super()._test(x, y, path)
-        return self._replayed("test", super()._test, x, y, path)
+                return body(*inputs)
+        key = (name, *(tuple(value.shape if isinstance(value, Tensor) else value) for value in inputs))
+        self._taken[key] += 1
+        if self._taken[key] <= WARM_UP:
+            return body(*inputs)
+        if key not in self._recordings:
+            self._recordings[key] = self._recorded(body, inputs)
+        recording = self._recordings[key]
+        for place, value in zip(recording.inputs, tensors, strict=True):
+            place.copy_(value)
+        recording.replay()
+        one, other = recording.outputs
+        return one.clone(), other.clone()  # the next replay writes over the originals
+
+    def _recorded(self, body: Callable[..., Outputs], inputs: Sequence[Tensor | Sequence[int]]) -> Recording:
+        fixed = [torch.zeros_like(value) if isinstance(value, Tensor) else value for value in inputs]
+        replay, outputs = self._record(lambda: body(*fixed))
+        self.optimizer.zero_grad(set_to_none=True)  # gradients live in the pool, where the next graph writes
+        return Recording([value for value in fixed if isinstance(value, Tensor)], replay, outputs)
 
     @contextmanager
     def as_written(self) -> Iterator[None]:
@@ -186,26 +216,6 @@ class GraphLearner(Learner):
     def restore(self, state: dict[str, Any]) -> None:
         self._recordings.clear()  # they write to the momentum of before, which loading replaces
         super().restore(state)
-
-    def _replayed(self, name: str, body: Callable[..., Outputs], x: Tensor, y: Tensor, path: Way) -> Outputs:
-        key = (name, tuple(path), tuple(x.shape))
-        self._taken[key] += 1
-        if self._taken[key] <= WARM_UP:
-            return body(x, y, path)
-        if key not in self._recordings:
-            self._recordings[key] = self._recorded(body, x, y, path)
-        recording = self._recordings[key]
-        recording.x.copy_(x)
-        recording.y.copy_(y)
-        recording.replay()
-        loss, right = recording.outputs
-        return loss.clone(), right.clone()  # the next replay writes over the originals
-
-    def _recorded(self, body: Callable[..., Outputs], x: Tensor, y: Tensor, path: Way) -> Recording:
-        x, y = torch.zeros_like(x), torch.zeros_like(y)
-        replay, outputs = self._record(lambda: body(x, y, path))
-        self.optimizer.zero_grad(set_to_none=True)  # gradients live in the pool, where the next graph writes
-        return Recording(x, y, replay, outputs)
 
     def _new_pool(self) -> Any:
         return torch.cuda.graph_pool_handle()

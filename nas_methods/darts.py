@@ -32,6 +32,7 @@ from torch.func import functional_call
 
 from benchmark import costs
 from benchmark.engine import Learner
+from benchmark.engine import learners as make_learners
 from benchmark.errors import Failure, UsageError
 from benchmark.networks import resize
 from benchmark.ranking import Ranking
@@ -190,8 +191,8 @@ class Alpha:
             self.adam.load_state_dict(state["adam"])
 
 
-def virtual_step(learner: Learner, weights: Tensor, batch: Batch, rate: float) -> dict[str, Tensor]:
-    """The parameters that the learner's SGD step on a batch would give, as functions of the weights. Moves nothing."""
+def virtual_step(learner: Learner, weights: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """The parameters that the learner's next SGD step would give on a batch, as functions of the weights. Moves nothing."""
     x, y = batch
     parameters = dict(learner.network.named_parameters())
     with learner.precision():
@@ -202,7 +203,7 @@ def virtual_step(learner: Learner, weights: Tensor, batch: Batch, rate: float) -
         velocity = gradient + recipe.weight_decay * parameter
         if (before := learner.optimizer.state.get(parameter, {}).get("momentum_buffer")) is not None:
             velocity = velocity + recipe.momentum * before
-        after[name] = parameter - rate * velocity
+        after[name] = parameter - learner.rate * velocity
     return after
 
 
@@ -213,26 +214,35 @@ def mixture_gradient(
 
     ahead: (training batch, rate) of an SGD step to look ahead by (second order); None takes the network as it is.
     """
-    weights = weights.detach().requires_grad_()
-    moved = {} if ahead is None else virtual_step(learner, weights, *ahead)
-    x, y = validation
-    with learner.precision():
-        logits = functional_call(learner.network, moved, (x, weights))
-    loss = F.cross_entropy(logits, y)
-    (gradient,) = torch.autograd.grad(loss, weights)
-    return loss.detach(), gradient
+
+    def body(weights: Tensor, x: Tensor, y: Tensor, *training: Tensor) -> tuple[Tensor, Tensor]:
+        weights = weights.detach().requires_grad_()
+        moved = virtual_step(learner, weights, (training[0], training[1])) if training else {}
+        with learner.precision():
+            logits = functional_call(learner.network, moved, (x, weights)) if moved else learner.network(x, weights)
+        loss = F.cross_entropy(logits, y)
+        (gradient,) = torch.autograd.grad(loss, weights)
+        return loss.detach(), gradient
+
+    training: tuple[Tensor, ...] = ()
+    if ahead is not None:
+        training, rate = ahead
+        learner.take_rate(rate)
+    learner.network.train()
+    return learner.run("mixture", body, weights.detach(), *validation, *training)
 
 
 def search(method: Method, task: Task) -> Ranking:
     """Trains the weights and their mixture in turn, then scores every configuration by the mixture alone.
 
-    The result depends on the method's options, recipe, seed, data and device alone, not on interruptions. Runs eagerly
-    on every device. Raises Stopped at a checkpoint when asked to stop, Failure if a loss is no longer finite.
+    The result depends on the method's options, recipe, seed, data and device alone, not on interruptions. Raises Stopped at a checkpoint when asked to stop, Failure if a loss is no longer finite.
     """
     recipe, space, train = task.recipe, task.space, task.data.train
     device = torch.device(task.device)
     torch.set_num_threads(recipe.threads)
-    learner = Learner(MultiResolution(method.network(task)), recipe, device)
+    # What torch.compile makes cannot be differentiated twice; recorded as it is written, it can.
+    engine = "graph" if method.second_order and task.engine == "compiled" else task.engine
+    (learner,) = make_learners([MultiResolution(method.network(task))], recipe, device, engine)
     alpha = Alpha(method, space.depth - 1, len(space.sizes), device)
     iterations = recipe.epochs * train.steps
     snapshot_every = max(1, math.ceil(recipe.epochs / SNAPSHOTS))

@@ -4,9 +4,9 @@
     python -m speed.gpu_check --quick    # two configurations and short windows
 
 Times the eager, graph and compiled engines with one run, and the faster ones with several runs taking turns, on some
-configurations; then a supernet's iterations; then runs the tests marked `gpu`. Prints images per second, their
-share of the device's measured rates, and the minutes that the whole table (108 runs of 100 epochs) and a mixture of
-four supernets at recipe `paper` would take; writes all of it to one JSON below `results/speed`.
+configurations; then the iterations of supernets and of DARTS; then runs the tests marked `gpu`. Prints images per second,
+their share of the device's measured rates, and the minutes that the whole table (108 runs of 100 epochs), a mixture of
+four supernets and DARTS at recipe `paper` would take; writes all of it to one JSON below `results/speed`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from benchmark.files import write_atomically
 from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.space import Config, load_space
 from nas_methods import Halves, Stopped, Task
+from nas_methods.darts import Method as Darts
 from nas_methods.spos import Method as Spos
 from speed.floor import step_bytes, step_flops
 from speed.measure import SPREAD_OVER_MACS, line, whole_table
@@ -108,8 +109,10 @@ def training_pace(
     }
 
 
-def search_pace(dataset: data.Dataset, name: str, device: torch.device, seconds: float) -> dict[str, Any]:
-    """Iterations per second of the supernets' loop, reward read back each time, once every path has its graphs."""
+def search_pace(
+    dataset: data.Dataset, method: Spos | Darts, name: str, device: torch.device, seconds: float
+) -> dict[str, Any]:
+    """Iterations per second of a search, its loss or reward read back each time, once all that comes up has its graphs."""
     recipe = SearchRecipe(epochs=100)
     split = data.split_in_half(len(dataset.train), 0)
     halves = [
@@ -121,7 +124,8 @@ def search_pace(dataset: data.Dataset, name: str, device: torch.device, seconds:
         networks.initialise(made, 0, model)
         return made
 
-    warm_up = 16 * len(SPACE)  # by then nearly every configuration has come up often enough to be recorded
+    # By then nearly every configuration has come up often enough to be recorded; DARTS takes all in every step.
+    warm_up = 16 * len(SPACE) if isinstance(method, Spos) else 2 * engine.WARM_UP
     count, window = 0, [0.0, 0.0]
 
     def progress(fraction: float, facts: Any) -> None:
@@ -138,16 +142,17 @@ def search_pace(dataset: data.Dataset, name: str, device: torch.device, seconds:
     began = time.perf_counter()
     try:
         with engine.own_stream(device):
-            Spos().rank(task)
+            method.rank(task)
     except Stopped:
         pass
     rate = (count - warm_up) / (window[1] - window[0])
-    iterations = recipe.epochs * MIXTURE * halves[0].steps
+    models = MIXTURE if isinstance(method, Spos) else 1
     return {
+        "method": "supernets" if isinstance(method, Spos) else "darts",
         "engine": name,
         "iterations_per_second": rate,
         "seconds_to_get_ready": window[0] - began,
-        "minutes_mixture_paper": iterations / rate / 60,
+        "minutes_paper": recipe.epochs * models * halves[0].steps / rate / 60,
     }
 
 
@@ -254,16 +259,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     result["table_minutes"] = table_minutes(result["training"], configs)
     for name, minutes in result["table_minutes"].items():
         print(f"whole table, {name}: {minutes:.1f} min")
-    for name in usable:
-        try:
-            row = search_pace(dataset, name, device, 2 * seconds)
-        except Exception as error:
-            failed(f"supernets, {name}", error)
-            continue
-        result["search"].append(row)
-        keep()
-        text = f"{row['iterations_per_second']:.0f} iterations/s, ready after {row['seconds_to_get_ready']:.0f} s"
-        print(f"supernets, {name}: {text}; mixture M = {MIXTURE}: {row['minutes_mixture_paper']:.1f} min", flush=True)
+    for method, what in ((Spos(), f"mixture M = {MIXTURE}"), (Darts(), "darts")):
+        for name in usable:
+            try:
+                row = search_pace(dataset, method, name, device, 2 * seconds)
+            except Exception as error:
+                failed(f"{what}, {name}", error)
+                continue
+            result["search"].append(row)
+            keep()
+            text = f"{row['iterations_per_second']:.0f} iterations/s, ready after {row['seconds_to_get_ready']:.0f} s"
+            print(f"{what}, {name}: {text}; at recipe paper {row['minutes_paper']:.1f} min", flush=True)
     if not options.no_tests:
         result["tests"] = run_tests(out.with_suffix(".tests.log"))
     result["finished"] = datetime.now(UTC).isoformat(timespec="seconds")

@@ -6,6 +6,8 @@ inputs and outputs, which is all that a CUDA graph promises. What needs a GPU ha
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -16,8 +18,10 @@ from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
 from benchmark.space import load_space
 from benchmark.train import train_alone
+from nas_methods.darts import MultiResolution, mixture_gradient
 from nas_methods.spos import Method
 from tests import planted
+from tests.test_darts import VARIANTS, thin_task
 
 SPACE = load_space()
 CPU = torch.device("cpu")
@@ -76,7 +80,7 @@ def test_each_step_is_recorded_once_per_path_and_shape(tiny_dataset, graphs):
     recipe = Recipe(epochs=5, batch_size=16, train_images=48, eval_images=40)  # tests in batches of 16, 16 and 8:
     # the last is too small to be recorded
     train_alone(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU, engine="graph")
-    keys = [(name, shape[0]) for name, path, shape in graphs[0]._recordings]
+    keys = [(name, shape[0]) for name, shape, *_ in graphs[0]._recordings]
     assert sorted(keys) == [("step", 16), ("test", 16)]
 
 
@@ -109,7 +113,7 @@ def test_rare_paths_are_never_recorded_and_common_ones_once(tiny_dataset):
     x, y = batches.train(data.augmentation(len(batches), 0, 0), 0)
     for config in (SPACE[0], SPACE[1], SPACE[0], SPACE[0], SPACE[1], SPACE[0], SPACE[0]):
         learner.learn(x, y, config.path, 0.01)
-    assert [path for _, path, _ in learner._recordings] == [SPACE[0].path]
+    assert [path for *_, path in learner._recordings] == [SPACE[0].path]
 
 
 def test_a_search_from_graphs_has_the_bits_of_an_eager_one(graphs):
@@ -120,6 +124,30 @@ def test_a_search_from_graphs_has_the_bits_of_an_eager_one(graphs):
     assert found.history == eager.history
     names = {name for learner in graphs for name, *_ in learner._recordings}
     assert names == {"step", "test"}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_darts_from_graphs_has_the_bits_of_eager_steps(name, graphs, tmp_path):
+    # Rate, mixture, both batches and (second order) momentum differ at every replay.
+    eager = VARIANTS[name].rank(thin_task())
+    found = VARIANTS[name].rank(thin_task(engine="graph"))
+    assert {key[0] for key in graphs[-1]._recordings} == {"mixture", "step"}
+    assert found.provenance["engine"] == "graph"
+    given = {"engine": "graph", "checkpoint": tmp_path / "search.pt", "stop": planted.stop_every(3)}
+    resumed, stops = planted.to_the_end(lambda: VARIANTS[name].rank(thin_task(**given)))
+    assert stops == 1
+    for ranking in (found, resumed):
+        assert ranking.scores == eager.scores
+        assert ranking.history == eager.history
+
+
+def test_what_is_compiled_is_never_differentiated_twice(monkeypatch):
+    asked = []
+    monkeypatch.setattr("nas_methods.darts.make_learners", lambda *given: asked.append(given[-1]) or [][0])
+    for name in VARIANTS:
+        with pytest.raises(IndexError):
+            VARIANTS[name].rank(thin_task(engine="compiled"))
+    assert dict(zip(VARIANTS, asked, strict=True)) == dict.fromkeys(VARIANTS, "compiled") | {"second order": "graph"}
 
 
 def test_a_calibrated_network_is_never_tested_from_a_graph(tiny_dataset):
@@ -207,6 +235,37 @@ def test_nothing_is_compiled_while_a_step_is_recorded_or_replayed(tiny_dataset, 
     torch._dynamo.reset()
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_a_mixture_of_resolutions_is_compiled_before_it_is_recorded():
+    compiled = []
+
+    def count(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    network = networks.ResNet(SPACE, affine=False)
+    networks.initialise(network, 0)
+    recipe = Recipe(batch_size=4, precision="fp32")
+    plain = Learner(MultiResolution(copy.deepcopy(network)), recipe, CPU)
+    learner = StandIn(MultiResolution(network), recipe, CPU)
+    networks.compile_blocks(learner.network, count)
+    draw = torch.Generator().manual_seed(0)
+    batch = torch.randn(4, 3, 32, 32, generator=draw), torch.randint(0, 10, (4,), generator=draw)
+    weights = torch.full((9, 3), 1 / 3)
+    for step in range(engine.WARM_UP + 1):
+        if step == engine.WARM_UP:
+            before = len(compiled)
+            assert learner._recordings == {}
+        found, expected = (mixture_gradient(each, weights, batch) for each in (learner, plain))
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+        losses = [float(each.learn(*batch, weights, 0.01)[0]) for each in (learner, plain)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert len(learner._recordings) == 2
+    assert len(compiled) == before == 16  # the stem, and five kinds of blocks at three resolutions
+    torch._dynamo.reset()
+
+
 # --- which engine, and where ---
 
 
@@ -239,13 +298,13 @@ def test_an_engine_that_fails_its_probe_gives_way_with_a_line(monkeypatch, capsy
 @pytest.mark.parametrize("fault", [None, "weights", "forgetful"])
 def test_the_probe_tells_an_engine_that_computes_something_else(monkeypatch, fault):
     class Wrong(StandIn):
-        def _replayed(self, name, body, x, y, path):
+        def run(self, name, body, x, y, path):
             if fault == "weights" and name == "step":  # a recording that does not see the batches after the first
                 x, y = self.seen = getattr(self, "seen", (x.clone(), y.clone()))
                 x = x + 0.01
             if fault == "forgetful" and name == "test":
                 return torch.zeros(()), torch.zeros((), dtype=torch.long)
-            return super()._replayed(name, body, x, y, path)
+            return super().run(name, body, x, y, path)
 
     monkeypatch.setattr(engine, "GraphLearner", Wrong)
     small = Recipe(batch_size=8)
@@ -286,7 +345,7 @@ def test_along_the_gpu_path_all_tensors_are_on_the_gpu(monkeypatch):
         assert len(weights) == len(gradients) == len(momenta) == len(list(network.parameters()))
         assert {t.device for t in (*weights, *gradients, *momenta)} == {gpu}
         assert taken["is_first_step"] is False  # a graph could not tell it from the others
-        assert taken["lr"] is learner._rate
+        assert taken["lr"] is learner.rate
 
 
 # --- taking turns ---

@@ -170,11 +170,19 @@ def test_darts_on_the_real_network(options):
         networks.initialise(made, 0, model)
         return made
 
+    def rank(name):
+        recipe = planted.recipe(epochs=2, precision="bf16", memory_layout="channels_last")
+        return Darts(**options).rank(planted.task(network, recipe=recipe, device=GPU, engine=name))
+
     with engine.own_stream(GPU):
-        recipe = planted.recipe(epochs=1, precision="bf16", memory_layout="channels_last")
-        one, two = (Darts(**options).rank(planted.task(network, recipe=recipe, device=GPU)) for _ in range(2))
-        found = Darts(**options).rank(planted.planted_task(device=GPU))
-    assert one.scores == two.scores
+        eager, graph, compiled, again = (rank(name) for name in ("eager", "graph", "compiled", "compiled"))
+        found = Darts(**options).rank(planted.planted_task(device=GPU, engine="graph"))
+    assert graph.scores == eager.scores
+    assert graph.history == eager.history
+    assert again.scores == compiled.scores
+    assert compiled.provenance["engine"] == ("graph" if "second_order" in options else "compiled")
+    losses = [ranking.history["validation_loss"] for ranking in (compiled, eager)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
     assert found.pick == "".join(map(str, planted.GAINS.argmax(axis=1)))
 
 
