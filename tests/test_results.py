@@ -1,0 +1,46 @@
+"""What is kept under results/: scores are those of the rankings beside them, and rankings those that their code gives."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import nas_methods
+from benchmark import load_space, load_table
+from benchmark.ranking import read_ranking
+from benchmark.scoring import score
+from nas_methods import Task
+
+RESULTS = Path(__file__).parent.parent / "results"
+SCORES = sorted((RESULTS / "scores").glob("*.json"))
+UNTRAINED = [path for path in sorted((RESULTS / "rankings").glob("*.json")) if read_ranking(path).dataset is None]
+
+
+def ranked(path):
+    """The rankings that a score file names: those of all its seeds."""
+    stem, _, _ = path.stem.rpartition("-vs-")
+    base, _, seeds = stem.partition("-seed")
+    return [read_ranking(RESULTS / "rankings" / f"{base}-seed{seed}.json") for seed in seeds.split("-")]
+
+
+@pytest.mark.parametrize("path", SCORES, ids=lambda path: path.stem)
+def test_a_kept_score_is_the_score_of_the_rankings_beside_it(path):
+    kept = json.loads(path.read_text())
+    place = RESULTS / "tables" / f"{kept['table']}.csv"
+    table = load_table(place if place.with_suffix(".json").exists() else kept["table"])
+    assert kept["table_sha256"] == table.sha256
+    assert json.loads(json.dumps(score(ranked(path), table).to_dict())) == kept
+
+
+@pytest.mark.parametrize("path", UNTRAINED, ids=lambda path: path.stem)
+def test_a_baseline_ranks_again_as_it_is_kept(path):
+    kept = read_ranking(path)
+    task = Task(load_space(kept.space), None, kept.provenance["seed"], "cpu", None)
+    assert nas_methods.load(kept.method)(**kept.options).rank(task).scores == kept.scores
+
+
+def test_every_ranking_is_scored_and_kept_by_committed_code():
+    named = {ranking.method for path in SCORES for ranking in ranked(path)}
+    rankings = [read_ranking(path) for path in (RESULTS / "rankings").glob("*.json")]
+    assert named == {ranking.method for ranking in rankings} >= {"macs", "last_stage", "random_order"}
+    assert not any(ranking.provenance["git_dirty"] for ranking in rankings)
