@@ -15,13 +15,12 @@ at any moment: the same command goes on where it stopped, to the same ranking.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,12 @@ from typing import Any
 import nas_methods
 from benchmark import cli, cluster, files, provenance, race, retrain
 from benchmark.errors import Failure, UsageError
-from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
-from benchmark.ranking import NO_RANKING, NoRanking, Ranking, ranking_json, read_ranking, read_scores, scores_csv
+from benchmark.launch import LEAN_ENVIRONMENT, launch
+from benchmark.ranking import NO_RANKING, NoRanking, read_ranking, read_scores
 from benchmark.recipe import SearchRecipe
 from benchmark.scoring import Score, score
-from benchmark.space import PoolingSpace, require_trainable
+from benchmark.search import Search
+from benchmark.space import require_trainable
 from benchmark.table import GroundTruth, load_table
 
 DEFAULT_METHOD = "mixture"
@@ -82,146 +82,6 @@ def arguments(method: type[Any] | None) -> cli.Parser:
         except Exception as error:  # argparse's own ArgumentError, or a field that no flag can be made of
             raise UsageError(f"the options of this method cannot become flags: {error}") from None
     return parser
-
-
-@dataclass(frozen=True)
-class Search:
-    """A method with everything that decides its ranking, but for the seed."""
-
-    method: str  # name or path
-    options: dict[str, Any]
-    space: PoolingSpace
-    recipe: SearchRecipe
-    folder: Path
-    data_root: str | None
-    device: str
-    engine: str
-    method_code: str  # hash of the method's code when the search began
-    made_by: dict[str, Any]
-    terms: files.Terms = field(default_factory=files.Terms)
-
-    @property
-    def name(self) -> str:
-        return Path(self.method).stem if self.method.endswith(".py") else self.method
-
-    def instance(self) -> Any:
-        return nas_methods.load(self.method)(**self.options)
-
-    def path(self, seed: int) -> Path:
-        """Where the ranking of a seed is kept; the name holds a hash of all that decides it."""
-        decides = [self.name, self.options, self.space.name, self.recipe.hash]
-        digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
-        return self.folder / "rankings" / f"{self.name}-{digest}-seed{seed}.json"
-
-    def kept(self, seed: int) -> bool:
-        """Whether the ranking of a seed is there already. Raises UsageError if other code made it."""
-        if not (path := self.path(seed)).exists():
-            return False
-        if read_ranking(path).provenance.get("method_code") != self.method_code:
-            raise UsageError(f"{path} was made by another version of {self.name}.py: remove it, or use another --out")
-        files.sweep(path.parent / "work", path.stem)
-        cli.say(f"seed {seed}: {path} is there already")
-        return True
-
-    def task(self, seed: int, **more: Any) -> nas_methods.Task:
-        from benchmark import train
-
-        device = str(train.device_named(self.device))
-        halves = partial(self._halves, seed, more.get("engine", "eager"))
-        return nas_methods.Task(self.space, self.recipe, seed, device, halves, **more)
-
-    def _halves(self, seed: int, engine: str) -> nas_methods.Halves:
-        import torch
-
-        from benchmark import data, networks, train
-
-        device = train.device_named(self.device)
-        dataset = data.load(self.recipe.dataset, self.data_root)
-        split = data.split_in_half(len(dataset.train), self.recipe.split_seed)
-        data.store_split(split, dataset, self.folder / "splits")
-        halves = [
-            data.Batches.of(dataset.train.subset(indices).first(count), dataset, self.recipe, device)
-            for indices, count in ((split.train, self.recipe.train_images), (split.validation, self.recipe.eval_images))
-        ]
-
-        def network(model: int, shared: bool = True, affine: bool = False) -> torch.nn.Module:
-            made = networks.ResNet(self.space, dataset.classes, affine=affine, shared=shared)
-            networks.initialise(made, seed, model)
-            return made
-
-        facts = train.numerics(self.recipe, device, dataset, engine)
-        facts["split"] = {"seed": split.seed, "sha256": split.sha256}
-        facts["method_code"] = self.method_code  # a checkpoint of other code is not resumed
-        return nas_methods.Halves(halves[0], halves[1], network, facts)
-
-    def __call__(self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool]) -> bool | None:
-        """What a worker does with one seed: ranks, and keeps the ranking."""
-        path = self.path(seed)
-        work = path.parent / "work"
-        work.mkdir(parents=True, exist_ok=True)
-        with files.claim(work / f"{path.stem}.lock", self.terms) as mine:
-            if not mine:
-                return False
-            if not path.exists():  # else another process finished it meanwhile
-                guarded = mine.guarding(stop)
-                try:
-                    ranking = self._rank(seed, report, guarded, work / f"{path.stem}.pt")
-                    guarded()  # for the last time: a search that was given up for dead leaves no ranking
-                except (files.Lost, nas_methods.Busy):
-                    return False  # somebody else is at it
-                if ranking is None:
-                    return None
-                files.write_atomically(path.with_suffix(".csv"), scores_csv(ranking).encode())
-                files.write_atomically(path, ranking_json(ranking).encode())  # last: it says that all is done
-            files.sweep(work, path.stem)
-            return True
-
-    def _rank(
-        self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool], checkpoint: Path
-    ) -> Ranking | None:
-        """The method's ranking with all that is known of how it came about; None when asked to stop."""
-        from benchmark import engine, train
-
-        device, method = train.device_named(self.device), self.instance()
-        affine = getattr(method, "affine", False)
-        task = self.task(
-            seed,
-            progress=lambda done, facts: report({"fraction": done} | facts),
-            stop=stop,
-            checkpoint=checkpoint,
-            engine=engine.working_engine(self.engine, self.space, self.recipe, device, affine),
-        )
-        began = time.monotonic()
-        try:
-            with engine.own_stream(device):
-                ranking = method.rank(task)
-        except nas_methods.Stopped:
-            return None
-        except RuntimeError as error:
-            if engine.still_computes(device, error):
-                raise
-            raise Spoiled(f"seed {seed}: {error}") from error
-        if not isinstance(ranking, Ranking):
-            raise Failure(f"method '{self.name}' returned {type(ranking).__name__} where a Ranking was expected")
-        if ranking.space != self.space.name:
-            raise Failure(f"method '{self.name}' ranked {ranking.space}, but was asked for {self.space.name}")
-        provenance = {"seed": seed, "method_code": self.method_code} | self.made_by
-        saw_data = "data" in vars(task)
-        if saw_data:
-            recipe = {
-                "recipe": self.recipe.to_dict(),
-                "recipe_hash": self.recipe.hash,
-                "recipe_label": self.recipe.label,
-            }
-            provenance |= recipe | dict(task.data.provenance)
-        provenance["timings"] = {"seconds": round(time.monotonic() - began, 3)}
-        return replace(
-            ranking,
-            method=self.name,
-            options=self.options,
-            dataset=self.recipe.dataset if saw_data else None,
-            provenance=provenance | dict(ranking.provenance),
-        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -597,6 +457,4 @@ def _about(name: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from benchmark import evaluate  # under its own name, by which other machines find what it sends them
-
-    cli.command(evaluate.main)
+    cli.command(main)

@@ -16,6 +16,7 @@ from benchmark import cli, evaluate, load_space, load_table
 from benchmark.errors import UsageError
 from benchmark.launch import Spoiled
 from benchmark.recipe import SearchRecipe
+from benchmark.search import Search
 from benchmark.table import GroundTruth, Row
 
 SPACE = load_space()
@@ -447,7 +448,7 @@ def test_a_fault_of_the_device_ends_the_process_and_not_only_the_seed(tmp_path, 
     file.write_text(MINE.partition("        return")[0] + "        raise RuntimeError('an illegal memory access')\n")
     recipe = SearchRecipe.preset("smoke", dataset="synthetic")
     given = (SPACE, recipe, tmp_path, None, "cpu", "eager", nas_methods.code_hash(str(file)), {})
-    search = evaluate.Search(str(file), {}, *given)
+    search = Search(str(file), {}, *given)
     with pytest.raises(RuntimeError, match="illegal"):
         search(0, lambda news: None, lambda: False)
     monkeypatch.setattr("benchmark.engine.still_computes", lambda device, error: False)

@@ -37,6 +37,7 @@ LIGHT = [
     "benchmark.errors",
     "benchmark.launch",
     "benchmark.provenance",
+    "benchmark.search",
     "benchmark.synthetic",
 ]
 HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "matplotlib", "submitit", "ffcv"}
@@ -173,9 +174,10 @@ def test_methods_find_no_module_by_a_computed_name():
     assert {module for module in imported_by("nas_methods") if "{" in module} == {"f'nas_methods.{name}'"}
 
 
-def test_only_evaluate_loads_methods():
+def test_only_evaluate_loads_methods_and_a_search_knows_no_answers():
     loaders = [name for name in FILES if name not in METHODS and "nas_methods" in roots(imported_by(name))]
-    assert loaders == ["benchmark.evaluate"]
+    assert loaders == ["benchmark.evaluate", "benchmark.search"]
+    assert closure("benchmark.search") & ANSWERS == set()
 
 
 def test_launch_knows_nothing_of_pooling():

@@ -27,10 +27,11 @@ from planted import (
     to_the_end,
 )
 
-from benchmark import evaluate, files, networks, provenance, train
+from benchmark import files, networks, provenance, train
 from benchmark.data import Dataset
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import SearchRecipe
+from benchmark.search import Search
 from nas_methods import Busy, Stopped, alone, code_hash, conet, short_training
 from nas_methods.alone import Alone
 
@@ -157,7 +158,7 @@ def test_seeds_differ_and_each_repeats(shelved):
 def test_stand_alone_networks_have_affine_batch_norms(tmp_path):
     """What the command hands to a method: the supernet as before, and the ground truth's network."""
     given = SearchRecipe(dataset="synthetic", train_images=4, eval_images=4)
-    search = evaluate.Search("short_training", {}, SPACE, given, tmp_path, None, "cpu", "eager", "code", {})
+    search = Search("short_training", {}, SPACE, given, tmp_path, None, "cpu", "eager", "code", {})
     made = search.task(3).data.network
     expected = networks.ResNet(SPACE, 10, affine=True)
     networks.initialise(expected, 3)
@@ -348,7 +349,7 @@ class Method:
 def test_a_method_that_is_busy_elsewhere_is_asked_again(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(BUSY)
-    search = evaluate.Search(
+    search = Search(
         str(file),
         {},
         SPACE,
