@@ -72,7 +72,7 @@ class TrainRun:
     sharing: int  # how many of those take turns on one device
     provenance: dict[str, Any]
     terms: files.Terms = field(default_factory=files.Terms)
-    under_way: set[Run] = field(default_factory=set)  # in this worker
+    under_way: dict[Run, int] = field(default_factory=dict)  # in this worker, and how many steps they took
 
     def __call__(
         self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]
@@ -83,13 +83,13 @@ class TrainRun:
             if self.ledger.read(run):  # another builder finished it meanwhile
                 self.ledger.sweep(run)
                 return True
-            self.under_way.add(run)
+            self.under_way[run] = 0
             try:
                 return (yield from self._train(run, report, mine.guarding(stop)))
             except files.Lost:
                 return False  # somebody else is at it
             finally:
-                self.under_way.discard(run)
+                self.under_way.pop(run, None)
 
     def _train(
         self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]
@@ -106,6 +106,7 @@ class TrainRun:
         try:
             while True:
                 fraction, facts = next(turns)
+                self.under_way[run] += 1
                 if time.monotonic() - reported > REPORT_SECONDS:
                     report({"fraction": fraction} | facts)
                     reported = time.monotonic()
@@ -129,9 +130,11 @@ class TrainRun:
         return True
 
     def room(self) -> bool:
-        """Whether another run fits beside those under way."""
+        """Whether another run fits beside those under way, which is known once they have recorded their steps."""
         from benchmark import engine, train
 
+        if any(steps <= engine.WARM_UP for steps in self.under_way.values()):
+            return False
         return engine.room_for_another(train.device_named(self.device), len(self.under_way))
 
 

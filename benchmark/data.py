@@ -422,15 +422,21 @@ class StreamedBatches(Served[Streamed]):
         with closing(self.images.decoded(order, self.batch_size)) as batches:
             for step, (pixels, labels) in enumerate(batches, start):
                 _, top, left, mirrored = self._of_step(plan, step)
-                windows = crop_windows(pixels.to(self.device))
+                windows = crop_windows(self._sent(pixels))
                 rows = torch.arange(len(labels), device=self.device)
                 crops = crop_and_flip(windows, rows, top, left, mirrored)
-                yield self.normalise(crops), labels.to(self.device)
+                yield self.normalise(crops), self._sent(labels)
 
     def plain(self) -> Generator[Pair, None, None]:
         with closing(self.images.decoded(torch.arange(len(self)), self.batch_size)) as batches:
             for pixels, labels in batches:
-                yield self.normalise(pixels.to(self.device)), labels.to(self.device)
+                yield self.normalise(self._sent(pixels)), self._sent(labels)
+
+    def _sent(self, values: Tensor) -> Tensor:
+        """A tensor on the device, without waiting for the steps that a GPU is still at."""
+        if self.device.type != "cuda":
+            return values
+        return values.pin_memory().to(self.device, non_blocking=True)
 
 
 def served(

@@ -70,6 +70,11 @@ class Learner:
         )
         # On a GPU the rate is a number on the device: a graph could not be told another one.
         self.rate: float | Tensor = torch.zeros((), device=device) if on_gpu else 0.0
+        if recipe.momentum and (on_gpu or self.engine != "eager"):
+            # From zeros the first step is the same, and a graph cannot tell it from others; nor can fused SGD, where
+            # one path has momentum from steps before and another, of unshared weights, has none yet.
+            for p in network.parameters():
+                self.optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
     def precision(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
@@ -174,9 +179,6 @@ class GraphLearner(Learner):
         self._taken: Counter[tuple[Any, ...]] = Counter()
         self._recordings: dict[tuple[Any, ...], Recording] = {}
         self._written = False
-        if recipe.momentum:  # from zeros the first step is the same, and a graph cannot tell it from others
-            for p in network.parameters():
-                self.optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
     def run(self, name: str, body: Callable[..., Outputs], *inputs: Tensor | Sequence[int]) -> Outputs:
         if self._written:  # statistics that come and go have no fixed place that a graph could read
@@ -231,7 +233,8 @@ class GraphLearner(Learner):
             root: BaseException = error
             while root.__context__ is not None:
                 root = root.__context__
-            raise Unrecordable(f"a step cannot be recorded: {type(root).__name__}: {root}") from error
+            why = f"{type(root).__name__}: {root}"
+            raise Unrecordable(f"a step cannot be recorded ({why}): --engine eager goes without") from error
         return graph.replay, outputs
 
 
@@ -267,7 +270,11 @@ def require_engine(engine: str, device: torch.device) -> None:
 
 @lru_cache
 def working_engine(engine: str, space: PoolingSpace, recipe: Recipe, device: torch.device, affine: bool = True) -> str:
-    """The engine to use: `auto` means the fastest. One that fails its probe gives way to the next, with a line."""
+    """The engine to use: `auto` means the fastest. One that fails its probe gives way to the next, with a line.
+
+    After a recording that broke off no other can be made in this process (torch up to 2.11 leaves its allocator in the
+    midst of it), so that one gives way to eager steps.
+    """
     require_engine(engine, device)
     if device.type != "cuda":
         return "eager"
@@ -278,6 +285,8 @@ def working_engine(engine: str, space: PoolingSpace, recipe: Recipe, device: tor
         except Exception as error:  # compilers and drivers raise anything
             why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             say(f"the {candidate} engine does not work here ({why}): falling back")
+            if isinstance(error, Unrecordable):
+                break
         else:
             return candidate
     return candidates[-1]
@@ -290,6 +299,7 @@ def probe(engine: str, space: PoolingSpace, recipe: Recipe, device: torch.device
 
     Graphs must give the same bits, compiled blocks the same losses within PROBE_MARGIN.
     """
+    torch.set_num_threads(recipe.threads)  # as in trainings: torch compiles blocks anew for another number
     batch, path = recipe.batch_size, space.default.path
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 3, space.sizes[0], space.sizes[0], generator=draw)
@@ -357,7 +367,7 @@ def taking_turns(steps: Generator[News, None, Result], device: torch.device) -> 
 
 
 def room_for_another(device: torch.device, under_way: int) -> bool:
-    """Whether the GPU has twice the memory left that one of the runs under way takes, graphs included."""
+    """Whether the GPU has twice the memory left that one of the runs under way takes; ask when all have their graphs."""
     if device.type != "cuda" or not under_way:
         return True
     free, _ = torch.cuda.mem_get_info(device)

@@ -186,4 +186,4 @@ def forget_statistics(network: nn.Module) -> None:
     for norm in network.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.running_mean = norm.running_var = norm.num_batches_tracked = None
-            norm.track_running_stats = False
+            norm.track_running_stats, norm.momentum = False, 0.1  # torch's default, which compiled blocks looked at

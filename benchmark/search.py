@@ -123,13 +123,16 @@ class Search:
         from benchmark import engine, train
 
         device, method = train.device_named(self.device), self.instance()
-        affine = getattr(method, "affine", False)
+        chosen = "eager"
+        if hasattr(method, "work"):  # it trains
+            affine = getattr(method, "affine", False)
+            chosen = engine.working_engine(self.engine, self.space, self.recipe, device, affine)
         task = self.task(
             seed,
             progress=lambda done, facts: report({"fraction": done} | facts),
             stop=stop,
             checkpoint=checkpoint,
-            engine=engine.working_engine(self.engine, self.space, self.recipe, device, affine),
+            engine=chosen,
         )
         began = time.monotonic()
         try:

@@ -10,7 +10,7 @@ a batch of the training half (Algorithm 1 of Liu et al.). The find takes the lik
 may rise as well as fall and lie outside the configurations; a configuration scores the log likelihood of its path.
 
 Cost: E epochs, but a step costs all branches of all blocks, 363 M MACs a forward pass (a sampler's: 49 M on average),
-and 5 passes an image; the second order 14, and as much more memory. Published (Figure 4, blocks 1 to 9):
+and 5 passes an image (6 in compiled blocks); the second order 14, and as much more memory. Published (Figure 4, blocks 1 to 9):
 012220220, 89.23; GAEA 022022210, 89.12 (both in 12 GPU hours); unshared, same initialisation 011222110, 89.85; random
 012220110, 90.03.
 """
@@ -272,10 +272,11 @@ def search(method: Method, task: Task) -> Ranking:
         validation_loss, gradient = mixture_gradient(learner, alpha.weights, feed.validation(iteration), ahead)
         alpha.step(gradient)
         train_loss, _ = learner.learn(*here, alpha.weights.detach(), rate)
-        for loss in (float(validation_loss), float(train_loss)):
+        losses = float(validation_loss), float(train_loss)
+        for loss in losses:
             if not math.isfinite(loss):
                 raise Failure(f"the loss is {loss} in iteration {iteration + 1}; try a lower --lr")
-        loss_sum += float(validation_loss)
+        loss_sum += losses[0]
         epoch, within = divmod(iteration, train.steps)
         iteration += 1
         if within + 1 == train.steps:

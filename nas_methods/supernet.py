@@ -206,9 +206,9 @@ def search(method: Sampler, task: Task) -> Ranking:
         index, model = method.pick(state, step)
         path = method.path(space, index)
         loss, _ = learners[model].learn(*feed.train(iteration), path, learning_rate(recipe, iteration, iterations))
-        if not math.isfinite(float(loss)):
-            raise Failure(f"the loss is {float(loss)} in iteration {iteration + 1}; try a lower --lr")
         _, reward = learners[model].evaluate([feed.validation(iteration)], path)
+        if not math.isfinite(float(loss)):  # after the reward, for which a GPU is waited for anyway
+            raise Failure(f"the loss is {float(loss)} in iteration {iteration + 1}; try a lower --lr")
         state = method.update(state, (index, model), reward)
         rewards += reward
         iteration += 1

@@ -13,6 +13,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmark import cli, data, engine, networks, train
+from benchmark.build_groundtruth import TrainRun
 from benchmark.engine import ENGINES, GraphLearner, Learner, working_engine
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
@@ -232,6 +233,11 @@ def test_nothing_is_compiled_while_a_step_is_recorded_or_replayed(tiny_dataset, 
     learner.evaluate([(x[:5], y[:5])] * 5, LIGHT.path)  # a last, smaller batch
     assert len(learner._recordings) == 2
     assert len(compiled) == before
+    with learner.as_written():  # what was calibrated is again what it was
+        learner.learn(x, y, LIGHT.path, 0.01)
+    learner._recordings.clear()
+    learner.learn(x, y, LIGHT.path, 0.01)
+    assert len(compiled) == before
     torch._dynamo.reset()
 
 
@@ -295,6 +301,21 @@ def test_an_engine_that_fails_its_probe_gives_way_with_a_line(monkeypatch, capsy
     working_engine.cache_clear()
 
 
+def test_after_a_recording_that_broke_off_none_is_tried_again(monkeypatch, capsys):
+    tried = []
+
+    def probe(name, *rest):
+        tried.append(name)
+        raise engine.Unrecordable("a step cannot be recorded")
+
+    monkeypatch.setattr(engine, "probe", probe)
+    working_engine.cache_clear()
+    assert working_engine("auto", SPACE, SHORT, torch.device("cuda:0")) == "eager"
+    assert tried == ["compiled"]
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    working_engine.cache_clear()
+
+
 @pytest.mark.parametrize("fault", [None, "weights", "forgetful"])
 def test_the_probe_tells_an_engine_that_computes_something_else(monkeypatch, fault):
     class Wrong(StandIn):
@@ -327,6 +348,9 @@ def test_along_the_gpu_path_all_tensors_are_on_the_gpu(monkeypatch):
     with FakeTensorMode(allow_non_fake_inputs=True):
         with gpu:
             network = networks.ResNet(SPACE)
+        # Fused SGD takes no mixture of momenta that are there and that are not, which unshared paths would give.
+        there = Learner(network, recipe, gpu).optimizer.state.values()
+        assert [state["momentum_buffer"].shape for state in there] == [p.shape for p in network.parameters()]
         learner = StandIn(network, recipe, gpu)
         images = data.Images(torch.zeros(12, 32, 32, 3, dtype=torch.uint8), torch.zeros(12, dtype=torch.long))
         dataset = data.Dataset("fake", images, images, 10, (0.5,) * 3, (0.5,) * 3, "").to(gpu)
@@ -346,6 +370,18 @@ def test_along_the_gpu_path_all_tensors_are_on_the_gpu(monkeypatch):
         assert {t.device for t in (*weights, *gradients, *momenta)} == {gpu}
         assert taken["is_first_step"] is False  # a graph could not tell it from the others
         assert taken["lr"] is learner.rate
+
+
+def test_another_run_begins_once_those_under_way_have_their_graphs(monkeypatch):
+    asked = []
+    monkeypatch.setattr(engine, "room_for_another", lambda device, count: asked.append(count) or True)
+    run = TrainRun(None, None, "cpu", "graph", "resident", 4, 4, {})
+    assert run.room()
+    run.under_way.update(one=engine.WARM_UP + 1, two=engine.WARM_UP)
+    assert not run.room()
+    run.under_way["two"] += 1
+    assert run.room()
+    assert asked == [0, 2]
 
 
 # --- taking turns ---
