@@ -82,9 +82,15 @@ def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
 
     threading.Thread(target=die_with_parent, daemon=True).start()
 
+    def tell(kind: str, position: int, payload: Any) -> None:
+        try:
+            pipe.send((kind, position, payload))
+        except OSError:  # the parent hung up: it was told to end at once, and nobody is left to read a traceback
+            os._exit(1)
+
     def run(position: int) -> Generator[None, None, Answer]:
         def report(news: Any) -> None:
-            pipe.send(("news", position, news))
+            tell("news", position, news)
 
         answer = function(items[position], report, stopping.is_set)
         if isinstance(answer, Generator):
@@ -98,7 +104,7 @@ def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
         while pipe.poll(0 if under_way or handed_over else None):
             try:
                 handed_over.append(pipe.recv())
-            except EOFError:
+            except (EOFError, OSError):  # hung up; the latter where it left without having heard us out
                 return
         if handed_over and (not under_way or room()):
             position = handed_over.popleft()
@@ -108,12 +114,12 @@ def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
                 next(steps)
                 continue
             except StopIteration as end:
-                pipe.send(("end", position, end.value))
+                tell("end", position, end.value)
             except Spoiled as error:
-                pipe.send(("spoiled", position, _one_line(error)))
+                tell("spoiled", position, _one_line(error))
                 os._exit(1)  # not even the interpreter's own end can be trusted
             except Exception as error:
-                pipe.send(("failed", position, _one_line(error)))
+                tell("failed", position, _one_line(error))
             del under_way[position]
 
 

@@ -1,6 +1,7 @@
 """Launching: every item ends in one of the known ways, whatever happens to its process, its neighbours or the parent."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
+from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, _work, launch
 
 PATIENCE = 300  # seconds after which something that must happen counts as not happening
 
@@ -128,6 +129,11 @@ def die_after_the_end(item, report, stop):
     if item == 0:
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
     return True
+
+
+def talkative(item, report, stop):
+    while True:
+        report("still here")
 
 
 def true_after_a_second():
@@ -351,6 +357,21 @@ def test_a_second_interruption_ends_at_once(parent):
     process.communicate(timeout=PATIENCE / 2)  # the workers themselves would go on for twice as long
     assert process.returncode != 0
     assert all_gone(pids)
+
+
+def test_a_worker_whose_parent_has_hung_up_goes_without_a_word(capfd):
+    """Which is what a second Ctrl-C does to it, in the moment before it kills it."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    worker = context.Process(target=_work, args=(talkative, [None], theirs), daemon=True)
+    worker.start()
+    theirs.close()
+    ours.send(0)
+    assert ours.recv() == ("news", 0, "still here")
+    ours.close()
+    worker.join(timeout=PATIENCE)
+    assert worker.exitcode == 1
+    assert capfd.readouterr().err == ""
 
 
 def test_workers_die_with_a_killed_parent(parent):
