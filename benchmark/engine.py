@@ -6,8 +6,8 @@
     compiled   the same graphs of blocks that torch.compile has fused, one per (channels, resolution)
 
 All behind `learn(x, y, path, rate)`, `evaluate(batches, path)` and, for steps of a method's own, `run(name, body,
-*inputs)`. The name of the engine is part of a result's provenance. Batches are made outside of the graphs: a gather per step costs Python about 0.1 ms, which the
-device does not wait for, since nothing is read back before the epoch ends.
+*inputs)`. The name of the engine is part of a result's provenance. Batches are made outside of the graphs: a gather per
+step costs Python about 0.1 ms, which the device does not wait for, since nothing is read back before the epoch ends.
 """
 
 from __future__ import annotations

@@ -5,10 +5,11 @@
     python -m speed.gpu_check --minutes 30 --full       # more runs at once, and time for all of it
 
 Times the eager, graph and compiled engines with one run, and the faster ones with several runs taking turns, on some
-configurations; then the iterations of supernets and of DARTS; then runs the tests marked `gpu`. Prints images per second,
-their share of the device's measured rates, and the minutes that the whole table (108 runs of 100 epochs), a mixture of
-four supernets and DARTS at recipe `paper` would take. What does not fit into the minutes is left out, which is said; the
-tests get what the times leave, half of it at least. Compiling takes most of the time: a second run is faster. Writes all of it to one JSON below `results/speed`.
+configurations; then the iterations of supernets and of DARTS; then runs the tests marked `gpu`. Prints images per
+second, their share of the device's measured rates, and the minutes that the whole table (108 runs of 100 epochs), a
+mixture of four supernets and DARTS at recipe `paper` would take. What does not fit into the minutes is left out, which
+is said; the tests get what the times leave, half of it at least. Compiling takes most of the time: a second run is
+faster. Writes all of it to one JSON below `results/speed`.
 """
 
 from __future__ import annotations
