@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from scipy.stats import kendalltau
 
 import nas_methods
 from benchmark import load_space, load_table
@@ -44,3 +45,29 @@ def test_every_ranking_is_scored_and_kept_by_committed_code():
     rankings = [read_ranking(path) for path in (RESULTS / "rankings").glob("*.json")]
     assert named == {ranking.method for ranking in rankings} >= {"macs", "last_stage", "random_order"}
     assert not any(ranking.provenance["git_dirty"] for ranking in rankings)
+
+
+SEARCHED = [path for path in SCORES if ranked(path)[0].dataset is not None]
+
+
+@pytest.mark.parametrize("path", SEARCHED, ids=lambda path: path.stem)
+def test_the_page_says_of_a_search_what_its_score_says(path):
+    kept = json.loads(path.read_text())
+    result, (pick,) = kept["method"], kept["method"]["picks"]
+    low, high = result["interval"]
+    row = (
+        f"| {result['tau']:.3f} ({low:.3f} to {high:.3f}) | {result['tau_given_macs']:.3f} | "
+        f"{pick['config']} | {pick['accuracy']:.2f} | {pick['rank']} | `{path.name.partition('-vs-')[0]}` |"
+    )
+    assert row in (RESULTS / "README.md").read_text()
+
+
+def test_the_page_says_why_mcts_ranks_backwards():
+    space, table = load_space("resnet20-cifar10"), load_table("published")
+    kept = read_ranking(RESULTS / "rankings" / "mcts-7a01f2af34a5-seed0.json")
+    visits = dict(zip(map(str, space), kept.history["watched"][-1]["visits"][-len(space) :], strict=True))
+    assert (sum(visits.values()), visits["[1,1,8]"], visits["[1,7,2]"], visits["[7,1,2]"]) == (2910, 766, 8, 8)
+    order = list(visits)
+    scores = kendalltau(list(visits.values()), [kept.scores[config] for config in order]).statistic
+    accuracies = [table.query(config, seed=None, epoch=None, split="test") for config in order]
+    assert (round(scores, 2), round(kendalltau(list(visits.values()), accuracies).statistic, 2)) == (0.51, -0.42)
