@@ -65,9 +65,9 @@ def test_the_page_says_of_a_search_what_its_score_says(path):
 def test_the_page_says_why_mcts_ranks_backwards():
     space, table = load_space("resnet20-cifar10"), load_table("published")
     kept = read_ranking(RESULTS / "rankings" / "mcts-7a01f2af34a5-seed0.json")
-    visits = dict(zip(map(str, space), kept.history["watched"][-1]["visits"][-len(space) :], strict=True))
-    assert (sum(visits.values()), visits["[1,1,8]"], visits["[1,7,2]"], visits["[7,1,2]"]) == (2910, 766, 8, 8)
-    order = list(visits)
-    scores = kendalltau(list(visits.values()), [kept.scores[config] for config in order]).statistic
-    accuracies = [table.query(config, seed=None, epoch=None, split="test") for config in order]
-    assert (round(scores, 2), round(kendalltau(list(visits.values()), accuracies).statistic, 2)) == (0.51, -0.42)
+    visits = kept.history["watched"][-1]["visits"][-len(space) :]  # the last of the tree's nodes are its leaves
+    by_name = dict(zip(map(str, space), visits, strict=True))
+    assert (sum(visits), by_name["[1,1,8]"], by_name["[1,7,2]"], by_name["[7,1,2]"]) == (2910, 766, 8, 8)
+    accuracies = [table.query(config, seed=None, epoch=None, split="test") for config in space]
+    assert round(kendalltau(visits, kept.scores).statistic, 2) == 0.51
+    assert round(kendalltau(visits, accuracies).statistic, 2) == -0.42
