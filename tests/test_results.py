@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
@@ -62,12 +63,51 @@ def test_the_page_says_of_a_search_what_its_score_says(path):
     assert row in (RESULTS / "README.md").read_text()
 
 
-def test_the_page_says_why_mcts_ranks_backwards():
+def kept_ranking(method):
+    (path,) = (RESULTS / "rankings").glob(f"{method}-*.json")
+    return read_ranking(path)
+
+
+def published_accuracies():
     space, table = load_space("resnet20-cifar10"), load_table("published")
-    kept = read_ranking(RESULTS / "rankings" / "mcts-7a01f2af34a5-seed0.json")
+    return np.array([table.query(config, seed=None, epoch=None, split="test") for config in space])
+
+
+def tau(a, b):
+    return round(kendalltau(a, b).statistic, 2)
+
+
+def test_the_page_says_why_the_mixture_stays_below_one_supernet():
+    kept, accuracies = kept_ranking("mixture"), published_accuracies()
+    models, scores = np.array(kept.history["models"]), np.array(kept.scores)
+    within = [
+        (tau(scores[own], accuracies[own]), round(scores[own].mean(), 3), round(accuracies[own].mean(), 2), own.sum())
+        for own in (models == m for m in range(4))
+    ]
+    assert [row[0] for row in within] == [-0.03, 0.56, 0.56, 0.67]
+    assert within[0][1:] == (0.810, 90.88, 9)
+    assert within[1][1:] == (0.837, 90.77, 9)
+
+
+def test_the_page_says_where_bse_stops_exploring():
+    space, kept, accuracies = load_space("resnet20-cifar10"), kept_ranking("bse"), published_accuracies()
+    draws = np.array([epoch["p(c)"] for epoch in kept.history["watched"]])
+    most = np.argsort(-draws[-1])[:4]
+    assert [str(space[i]) for i in most] == ["[3,4,3]", "[4,2,4]", "[4,3,3]", "[4,1,5]"]
+    assert (draws[-1][most] * 100).round().tolist() == [48, 33, 12, 7]
+    assert (round(np.sort(draws[19])[-4:].sum(), 2), round(draws[-1][most].sum(), 3)) == (0.93, 0.999)
+    assert not set(most) & set(np.argsort(-accuracies)[:10])
+    assert (tau(draws.sum(0), kept.scores), tau(draws.sum(0), accuracies)) == (0.56, 0.21)
+
+
+def test_the_page_says_what_two_epochs_tell_alone():
+    macs, short, rank = (kept_ranking(method).scores for method in ("macs", "short_training", "conet"))
+    assert (tau(short, macs), tau(short, rank), rank.count(0.0)) == (-0.05, -0.61, 27)
+
+
+def test_the_page_says_why_mcts_ranks_backwards():
+    space, kept = load_space("resnet20-cifar10"), kept_ranking("mcts")
     visits = kept.history["watched"][-1]["visits"][-len(space) :]  # the last of the tree's nodes are its leaves
     by_name = dict(zip(map(str, space), visits, strict=True))
     assert (sum(visits), by_name["[1,1,8]"], by_name["[1,7,2]"], by_name["[7,1,2]"]) == (2910, 766, 8, 8)
-    accuracies = [table.query(config, seed=None, epoch=None, split="test") for config in space]
-    assert round(kendalltau(visits, kept.scores).statistic, 2) == 0.51
-    assert round(kendalltau(visits, accuracies).statistic, 2) == -0.42
+    assert (tau(visits, kept.scores), tau(visits, published_accuracies())) == (0.51, -0.42)
