@@ -66,8 +66,13 @@ class Spoiled(Exception):
 
 def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
     """A worker: takes positions from the pipe until it closes."""
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    stopping = False
+
+    def ask_to_stop(*_: Any) -> None:
+        nonlocal stopping
+        stopping = True  # no threading.Event: a second signal would wait for ever for the lock that the first one holds
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
     for number in POLITE:
         if number != signal.SIGTERM:  # Ctrl-C and the like reach the parent too, which asks politely
             signal.signal(number, signal.SIG_IGN)
@@ -92,7 +97,7 @@ def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
         def report(news: Any) -> None:
             tell("news", position, news)
 
-        answer = function(items[position], report, stopping.is_set)
+        answer = function(items[position], report, lambda: stopping)
         if isinstance(answer, Generator):
             answer = yield from answer
         return answer

@@ -59,6 +59,15 @@ def until_stopped(item, report, stop):
         time.sleep(0.01)
 
 
+def until_stormed(item, report, stop):
+    """Stays, told to stop or not, until a file is there."""
+    report(os.getpid())
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and not Path(item).exists():
+        time.sleep(0.001)
+    return stop()
+
+
 def alone_or_not(item, report, stop):
     """Reports how many run at this moment, and in which process."""
     number, folder = item
@@ -316,6 +325,19 @@ def test_a_schedulers_notices_to_every_process_end_politely_however_often_they_c
     assert "Traceback" not in err
     assert "resource_tracker" not in err
     assert all_gone(pids)
+
+
+def test_a_storm_of_notices_does_not_stop_a_worker_in_its_handler(tmp_path):
+    """One signal may come while the handler of another runs, which must wait for nothing."""
+    enough = tmp_path / "enough"
+
+    def storm(position, pid):
+        for _ in range(200_000):
+            os.kill(pid, signal.SIGTERM)
+        enough.write_text("")
+        threading.Timer(PATIENCE / 5, lambda: gone(pid) or os.kill(pid, signal.SIGKILL)).start()
+
+    assert launch(until_stormed, [str(enough)], processes=1, report=storm).done == [0]
 
 
 def test_a_notice_that_meets_workers_on_their_way_up_is_heard_and_kills_none(parent):
