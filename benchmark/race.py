@@ -131,7 +131,7 @@ class Results:
         return [
             *left,
             "| " + _each(picks, lambda pick: pick.config),
-            _each(picks, lambda pick: "outside" if pick.accuracy is None else f"{pick.accuracy:.2f}"),
+            _each(picks, _accuracy),
             f"{found.tau:.3f}" + (" ({:.3f} to {:.3f})".format(*found.interval) if found.interval else ""),
             cli.readable(sum(known) / len(known)) if known else "",
         ]
@@ -148,6 +148,13 @@ class Results:
         return lines + [
             f"{entry}: {why}" for entry, why in self.entries.items() if entry not in self.scores and why != NOT_YET
         ]
+
+
+def _accuracy(pick: Pick) -> str:
+    """Of a pick outside the space, beside the configuration that stands for it."""
+    if inside := pick.projected:
+        return f"outside ({inside.config} {inside.accuracy:.2f})"
+    return f"{pick.accuracy:.2f}"
 
 
 def _printed(row: Published) -> tuple[str, str, str]:

@@ -130,7 +130,8 @@ class SearchRecipe(Recipe):
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "smoke": Recipe.PRESETS["smoke"] | {"curve_images": 256},
+        # Small batches: 64 steps, or CONet's ranks would still be those of the weights as drawn, all 0.
+        "smoke": Recipe.PRESETS["smoke"] | {"batch_size": 16, "curve_images": 256},
     }
 
     def __post_init__(self) -> None:

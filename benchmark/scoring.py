@@ -87,15 +87,17 @@ class Pooled:
 class Pick:
     """The architecture picked. Where it lies outside the space, accuracy, rank and regret are None.
 
-    accuracy  the table's mean, in per cent
-    rank      1 + the number of configurations that are truly better
-    regret    best mean - accuracy, in percentage points
+    accuracy   the table's mean, in per cent
+    rank       1 + the number of configurations that are truly better
+    regret     best mean - accuracy, in percentage points
+    projected  of a pick outside the space: the configuration scored highest (of ties the first); None inside
     """
 
     config: str
     accuracy: float | None
     rank: int | None
     regret: float | None
+    projected: Pick | None = None
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,8 @@ class Score:
             (f"  true rank of {self.size}", [_each(column, lambda p: _number(p.rank, 0)) for column in columns]),
             ("  regret, points", [_each(column, lambda p: _number(p.regret, 2)) for column in columns]),
         ]
+        if any(pick.projected for pick in self.method.picks):
+            rows.append(("  projected: accuracy %, regret", [_each(column, _projected) for column in columns]))
         for number, top in enumerate(self.method.top):
             tops = [column.top[number] for column in columns]
             rows.append((f"top {top.k}: precision", [f"{t.precision:.2f}" for t in tops]))
@@ -579,9 +583,13 @@ def _partial(tau: float, scores: Array, context: _Context) -> float | None:
 def _pick(ranking: Ranking, context: _Context) -> Pick:
     text = str(ranking.pick)
     try:
-        index = context.space.index(Config.parse(text))
+        return _inside(context.space.index(Config.parse(text)), context)
     except UsageError:
-        return Pick(text, None, None, None)
+        highest = ranking.scores.index(max(ranking.scores))
+        return Pick(text, None, None, None, _inside(highest, context))
+
+
+def _inside(index: int, context: _Context) -> Pick:
     accuracy = float(context.means[index])
     better = int((context.means > accuracy).sum())
     return Pick(str(context.space[index]), accuracy, 1 + better, float(context.means.max()) - accuracy)
@@ -627,6 +635,12 @@ def _range(interval: tuple[float, float] | None) -> str:
 
 def _where(pick: Pick) -> str:
     return pick.config if pick.accuracy is not None else f"{pick.config} (outside the space)"
+
+
+def _projected(pick: Pick) -> str:
+    """The configuration that stands for a pick in the space; none where the pick is one itself."""
+    inside = pick.projected
+    return f"{inside.config}: {inside.accuracy:.2f}, {inside.regret:.2f}" if inside else "-"
 
 
 def _each(column: Agreement, show: Callable[[Pick], str]) -> str:

@@ -146,7 +146,8 @@ def test_the_tables_show_the_printed_numbers_beside_ours(start, tmp_path):
     assert line_of(out, "Best", "Table 2\n")[-2:] == [str(table.best.config), f"{table.best.mean:.2f}"]
     assert "Rows of Table 1 without a method here: 2, 4, 5, 6, 7, 8\n" in out
     assert line_of(out, "a.py --layer 1", "In neither table\n")[3] == "[1,8,1]"
-    assert line_of(out, "b.py", "In neither table\n")[1:4] == ["Fig.", "0", "outside"]
+    outside = line_of(out, "b.py", "In neither table\n")
+    assert outside[1:6] == ["Fig.", "0", "outside", "([8,1,1]", f"{table.row('[8,1,1]').mean:.2f})"]
     assert out.count("a perfect predictor gets") == out.count("counting MACs") == 1
 
 

@@ -47,7 +47,7 @@ def refusal(call, *args, **kwargs):
         (Recipe, "paper", "426c04f7cf0d"),
         (Recipe, "smoke", "707f37a5c6fe"),
         (SearchRecipe, "paper", "a77b7fdf4f05"),
-        (SearchRecipe, "smoke", "aeba26e5db73"),
+        (SearchRecipe, "smoke", "d61583d9829d"),
     ],
 )
 def test_hashes_of_the_presets_never_drift(kind, preset, pinned):

@@ -284,11 +284,23 @@ def test_a_ranking_that_saw_no_data_fits_every_table():
 
 @pytest.mark.parametrize("pick", ["012220220", "[4,3]", "[9,9,9]", "the default"])
 def test_a_pick_outside_the_space(pick):
-    result = score(method(0, pick=pick), PUBLISHED, draws=10)
+    scores = [0.0, 1.0, 1.0, *[0.5] * 33]
+    result = score(Ranking(SPACE.name, tuple(scores), pick, "cifar10", "mixing"), PUBLISHED, draws=10)
     [found] = result.method.picks
     assert (found.config, found.accuracy, found.rank, found.regret) == (pick, None, None, None)
     assert result.regret is None
     assert "outside the space" in str(result)
+    # Projected on the configuration scored highest, of ties the first: number 2 of Table 6.
+    inside = found.projected
+    assert (inside.config, inside.accuracy, inside.rank, inside.projected) == ("[1,2,7]", 87.69, 35, None)
+    assert inside.regret == pytest.approx(92.01 - 87.69)
+    assert "[1,2,7]: 87.69, 4.32" in str(result)
+
+
+def test_a_pick_inside_the_space_is_not_projected():
+    result = score(method(0), PUBLISHED, draws=10)
+    assert result.method.picks[0].projected is None
+    assert "projected" not in str(result)
 
 
 def test_rank_of_a_tied_pick():
