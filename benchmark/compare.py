@@ -125,6 +125,7 @@ def _what(result: Comparison) -> list[str]:
 def _agreement(result: Comparison) -> list[str]:
     rows = [
         ("Kendall tau-b, A with B", *_pair(result.tau)),
+        ("  given MACs (partial)", *_pair(result.tau_given_macs)),
         ("Spearman", *_pair(result.spearman)),
         ("Pearson, of the means", *_pair(result.pearson)),
         ("tau if both were draws of one truth", *_pair(result.one_truth)),
@@ -135,13 +136,15 @@ def _agreement(result: Comparison) -> list[str]:
             (f"tau of {letter} with another draw of it", *_pair(ceiling.independent if ceiling else None)),
             (f"tau of a perfect predictor with {letter}", *_pair(ceiling.perfect if ceiling else None)),
             (f"tau of counting MACs with {letter}", *_pair(side.macs)),
+            (f"tau of pooling late with {letter}", *_pair(side.late)),
+            ("  given MACs (partial)", *_pair(side.late_given_macs)),
         ]
     how = "with the same seeds in both, since all are paired" if result.jointly else "each on its own"
     lines = ["## Do they rank alike?", "", *_grid(["", "value", "95 %"], rows)]
     if result.tau.interval or result.a.macs.interval or result.b.macs.interval:
         lines += [
             f"Intervals redraw the tables {result.draws} times, {how}. The means hold noise already, so where tau is "
-            "high its interval lies low.",
+            "high its interval lies low. Pooling late: the layers before the first pooling.",
             "",
         ]
     told = []
@@ -160,6 +163,8 @@ def _agreement(result: Comparison) -> list[str]:
             lines += _leaders(letter, side.leaders)
     if result.a.leaders or result.b.leaders:
         lines += [
+            "Chance: how often a configuration is the best of all when the table is redrawn around its means (normal, "
+            "std / sqrt(n)). "
             "Seeds per configuration at which a two-sample t-test (two-sided 5 %) has a power of 80 % for the gap d as "
             "observed: about 2 (1.960 + 0.842)^2 s^2 / d^2, s the pooled std. An observed gap is itself noisy: this "
             "plans, and promises nothing.",
@@ -171,9 +176,10 @@ def _agreement(result: Comparison) -> list[str]:
 def _leaders(letter: str, best: Leaders) -> list[str]:
     gaps = [*(_say(gap, 2) for gap in best.gaps), "-"]
     seeds = [*("none: a tie" if n is None else str(n) for n in best.seeds), "-"]
+    chances = [_say(chance, 2) for chance in best.chances]
     lines = _grid(
-        [f"best of {letter}", "gap to the next", "seeds to resolve it"],
-        zip(best.configs, gaps, seeds, strict=True),
+        [f"best of {letter}", "chance that it is", "gap to the next", "seeds to resolve it"],
+        zip(best.configs, chances, gaps, seeds, strict=True),
     )
     return lines if best.more is None else [*lines, f"Runs missing for all of these gaps: {best.more}.", ""]
 

@@ -24,6 +24,7 @@ from benchmark.scoring import (
     ceiling_of,
     estimates,
     kendall,
+    partial,
     percentiles,
     pool,
     redraw,
@@ -89,12 +90,15 @@ class Leaders:
     """The best of one table, and the seeds that would tell them apart.
 
     configs  the best five, best first
+    chances  that each is truly the best of all: its share of tables redrawn as normal(mean, std / sqrt(n)), ties
+             shared; the posterior under a flat prior, were the stds known
     gaps     in points, each to the next
     seeds    per configuration, that resolve each gap (power 80 %, two-sided 5 %); None for a gap of 0
     more     runs that are missing until every one of them has the largest of these; None likewise
     """
 
     configs: tuple[str, ...]
+    chances: tuple[float, ...]
     gaps: tuple[float, ...]
     seeds: tuple[int | None, ...]
     more: int | None
@@ -121,6 +125,7 @@ class Side:
     n         fewest and most seeds of a compared configuration
     lone      compared configurations with one seed only: `pooled` stands in for their std
     median    of the stds, in points
+    late      tau-b of pooling late, n_0, the layers before the first pooling; late_given_macs: partial, given MACs
     resolved  pairs that differ significantly, as "better > worse"; None where no noise is known, like ceiling
     """
 
@@ -135,6 +140,8 @@ class Side:
     pooled: Pooled | None
     ceiling: Ceiling | None
     macs: Estimate
+    late: Estimate
+    late_given_macs: Estimate
     resolved: tuple[str, ...] | None
     leaders: Leaders | None
     settling: Settling | None
@@ -198,6 +205,7 @@ class Comparison:
     """Two tables, held against each other over the configurations that both have.
 
     tau, spearman, pearson  of the means, with intervals over seeds
+    tau_given_macs          partial tau-b: what the tables agree on beyond what counting MACs tells of both
     one_truth               tau of two tables with these stds and n that are draws of one truth
     std_ratio               pooled std of B / that of A, with its F interval
     resolved, agree         pairs resolved in both tables, and those of them in the same order
@@ -216,6 +224,7 @@ class Comparison:
     jointly: bool
     identical: bool
     tau: Estimate
+    tau_given_macs: Estimate
     spearman: Estimate
     pearson: Estimate
     one_truth: Simulated | None
@@ -296,6 +305,7 @@ def compare(a: GroundTruth, b: GroundTruth, *, margin: float = MARGIN, draws: in
         jointly=jointly,
         identical=a.sha256 == b.sha256,
         tau=_correlation(kendall, one, other),
+        tau_given_macs=_given_macs(one, other),
         spearman=_correlation(_spearman, one, other),
         pearson=_correlation(_pearson, one, other),
         one_truth=_one_truth(one, other, draws),
@@ -345,6 +355,7 @@ class _Compared:
     known    with the pooled std where a configuration has one seed
     redrawn  (draws, C) tables that other seeds might have given; None where no noise is known
     macs     (C,) of one image; None for spaces whose MACs cannot be counted yet
+    late     (C,) layers before the first pooling
     """
 
     table: GroundTruth
@@ -353,6 +364,7 @@ class _Compared:
     known: Estimates
     redrawn: Array | None
     macs: Array | None
+    late: Array
 
     @classmethod
     def of(cls, table: GroundTruth, rows: list[Row], draw: np.random.Generator, draws: int) -> _Compared:
@@ -362,7 +374,8 @@ class _Compared:
         known = estimates(rows, pooled)
         redrawn = redraw(rows, known, draws, draw) if pooled else None
         counted = [float(macs(table.space, row.config)) for row in rows] if table.space.widths else None
-        return cls(table, rows, pooled, known, redrawn, None if counted is None else np.array(counted))
+        late = np.array([row.config.layers[0] for row in rows], dtype=float)
+        return cls(table, rows, pooled, known, redrawn, None if counted is None else np.array(counted), late)
 
 
 def _side(compared: _Compared, other: Array, draws: int) -> Side:
@@ -384,9 +397,11 @@ def _side(compared: _Compared, other: Array, draws: int) -> Side:
         median=float(np.median(stds)) if stds else None,
         pooled=pooled,
         ceiling=ceiling_of(known, draws, stream("compare", "ceiling")) if noisy else None,
-        macs=_with_macs(compared),
+        macs=_with(kendall, compared, compared.macs),
+        late=_with(kendall, compared, compared.late),
+        late_given_macs=_with(_partial(compared.macs), compared, compared.late),
         resolved=_resolved(rows, known) if noisy else None,
-        leaders=_leaders(rows, noisy.std) if noisy else None,
+        leaders=_leaders(rows, known, noisy.std, draws) if noisy else None,
         settling=_settling(compared, other),
     )
 
@@ -397,13 +412,14 @@ def _values(table: GroundTruth, key: str) -> tuple[str, ...]:
     return tuple(map(str, found if isinstance(found, list | tuple) else [found]))
 
 
-def _with_macs(compared: _Compared) -> Estimate:
-    if compared.macs is None or len(compared.rows) < 2:
+def _with(measure: Callable[[Array, Array], Array] | None, compared: _Compared, predictor: Array | None) -> Estimate:
+    """A measure of agreement of a table with a predictor (C,), with its interval over seeds."""
+    if measure is None or predictor is None or len(compared.rows) < 2:
         return Estimate(None, None)
     redrawn = compared.redrawn
     return Estimate(
-        _tau(compared.known.means, compared.macs),
-        None if redrawn is None else percentiles(kendall(redrawn, compared.macs)),
+        _number(measure(compared.known.means[None], predictor)[0]),
+        None if redrawn is None else percentiles(measure(redrawn, predictor)),
     )
 
 
@@ -420,13 +436,24 @@ def _reversed(pair: str) -> str:
     return " > ".join(reversed(pair.split(" > ")))
 
 
-def _leaders(rows: Sequence[Row], std: float) -> Leaders:
+def _leaders(rows: Sequence[Row], known: Estimates, std: float, draws: int) -> Leaders:
     best = sorted(rows, key=lambda row: (-row.mean, row.config))[:TOP]
+    redrawn = redraw_normal(known, draws, stream("compare", "best"))
+    first = redrawn == redrawn.max(axis=1, keepdims=True)
+    chances = dict(
+        zip((row.config for row in rows), (first / first.sum(axis=1, keepdims=True)).mean(axis=0), strict=True)
+    )
     gaps = tuple(tidy(x.mean - y.mean) for x, y in pairwise(best))
     seeds = tuple(seeds_needed(gap, std) for gap in gaps)
     enough = None if None in seeds else max(n for n in seeds if n is not None)
     more = None if enough is None else sum(max(0, enough - row.n) for row in best)
-    return Leaders(tuple(str(row.config) for row in best), gaps, seeds, more)
+    return Leaders(
+        configs=tuple(str(row.config) for row in best),
+        chances=tuple(float(chances[row.config]) for row in best),
+        gaps=gaps,
+        seeds=seeds,
+        more=more,
+    )
 
 
 def seeds_needed(gap: float, std: float, power: float = POWER) -> int | None:
@@ -505,6 +532,20 @@ def _correlation(measure: Callable[[Array, Array], Array], a: _Compared, b: _Com
     if value is None or a.redrawn is None or b.redrawn is None:
         return Estimate(value, None)
     return Estimate(value, percentiles(measure(a.redrawn, b.redrawn)))
+
+
+def _partial(given: Array | None) -> Callable[[Array, Array], Array] | None:
+    """`kendall` with something (C,) taken out of both; None without it."""
+    import numpy as np
+
+    if given is None:
+        return None
+    return lambda one, other: partial(kendall(one, other), kendall(one, given), kendall(np.atleast_2d(other), given))
+
+
+def _given_macs(a: _Compared, b: _Compared) -> Estimate:
+    measure = _partial(a.macs)
+    return Estimate(None, None) if measure is None else _correlation(measure, a, b)
 
 
 def _one_truth(a: _Compared, b: _Compared, draws: int) -> Simulated | None:

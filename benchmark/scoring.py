@@ -576,8 +576,20 @@ def _partial(tau: float, scores: Array, context: _Context) -> float | None:
         return None
     with_macs = float(kendalltau(scores, context.macs.scores).statistic)
     table_macs = float(kendalltau(context.means, context.macs.scores).statistic)
-    rest = (1 - with_macs**2) * (1 - table_macs**2)
-    return (tau - with_macs * table_macs) / math.sqrt(rest) if rest > 1e-12 else None
+    found = float(partial(tau, with_macs, table_macs))
+    return found if math.isfinite(found) else None
+
+
+def partial(between: Array | float, with_one: Array | float, with_other: Array | float) -> Array:
+    """Kendall's partial tau (1942) from the tau-b between two and of each with what is given; all of one shape.
+
+    NaN where one of both orders exactly as what is given does, or where a tau is NaN.
+    """
+    import numpy as np
+
+    rest = (1 - np.square(with_one)) * (1 - np.square(with_other))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(rest > 1e-12, (between - with_one * with_other) / np.sqrt(rest), np.nan)
 
 
 def _pick(ranking: Ranking, context: _Context) -> Pick:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import f_oneway, ttest_1samp, ttest_ind
+from scipy.stats import f_oneway, kendalltau, ttest_1samp, ttest_ind
 
 from benchmark.compare import main, page, write
 from benchmark.comparison import compare, seeds_needed
@@ -86,6 +86,64 @@ def test_macs_stand_beside():
     found = pair(a, b)
     assert found.a.macs.value == pytest.approx(1)
     assert found.b.macs.value == pytest.approx(-1)
+
+
+def partial(one, other, given):
+    """Kendall's of 1942, from scipy's tau-b."""
+    between, with_one, with_other = (kendalltau(*p).statistic for p in ((one, other), (one, given), (other, given)))
+    return (between - with_one * with_other) / math.sqrt((1 - with_one**2) * (1 - with_other**2))
+
+
+def test_what_macs_tell_of_both_is_taken_out():
+    draw = np.random.default_rng(4)
+    a, b = ({number: [80 + float(x)] for number, x in enumerate(draw.random(36), 1)} for _ in range(2))
+    one, other = ([values[0] for values in table.values()] for table in (a, b))
+    counted = [macs(SPACE, config) for config in SPACE]
+    found = pair(a, b)
+    assert found.tau_given_macs.value == pytest.approx(partial(one, other, counted))
+    # Accuracies that are MACs, and nothing besides, agree with nothing beyond them.
+    by_macs = {number: [float(x)] for number, x in enumerate(20 + np.array(counted) / 3e6, 1)}
+    alone = pair(by_macs, b)
+    assert alone.tau.value == pytest.approx(kendalltau(counted, other).statistic)
+    assert alone.tau_given_macs.value is None
+    # Two tables of which each has its own noise about MACs agree no further, though their tau is high.
+    noisy = [{n: [x + float(draw.normal(0, 5))] for n, (x,) in by_macs.items()} for _ in range(2)]
+    found = pair(*noisy)
+    assert found.tau.value > 0.4 > abs(found.tau_given_macs.value)
+
+
+def test_pooling_late_stands_beside():
+    first = [config.layers[0] for config in SPACE]
+    draw = np.random.default_rng(5)
+    a = {number: [80.0 + n0 + x for x in draw.normal(0, 0.01, 3)] for number, n0 in enumerate(first, 1)}
+    b = {number: [80.0 - n0 + x for x in draw.normal(0, 0.01, 3)] for number, n0 in enumerate(first, 1)}
+    found = pair(a, b)
+    means = [np.mean(values) for values in a.values()]
+    assert found.a.late.value == pytest.approx(kendalltau(first, means).statistic)
+    assert found.a.late.value > 0.9
+    assert found.b.late.value < -0.9
+    counted = [macs(SPACE, config) for config in SPACE]
+    assert found.a.late_given_macs.value == pytest.approx(partial(first, means, counted))
+    low, high = found.a.late.interval
+    assert low <= found.a.late.value <= high
+    assert "tau of pooling late with A" in page(found)
+
+
+def test_the_chance_of_being_best():
+    """Ahead of all by 50 stds: certain. Equal means and noise: one half. 1 std of the difference ahead: Phi(1)."""
+    spread = (-0.1, 0.0, 0.1)  # std 0.1, of the mean 0.1 / sqrt(3)
+    near = 0.1 / math.sqrt(3) * math.sqrt(2)
+    a = {number: [mean + x for x in spread] for number, mean in enumerate((80, 81, 90), start=1)}
+    b = {number: [mean + x for x in spread] for number, mean in enumerate((80, 90, 90), start=1)}
+    found = compare(table_of(a, "a"), table_of(b, "b"), draws=20_000)
+    assert found.a.leaders.chances == (1, 0, 0)
+    assert found.b.leaders.chances == (pytest.approx(0.5, abs=0.02), pytest.approx(0.5, abs=0.02), 0)
+    c = {number: [mean + x for x in spread] for number, mean in enumerate((80, 90, 90 + near), start=1)}
+    found = compare(table_of(c, "c"), table_of(b, "b"), draws=20_000)
+    assert found.a.leaders.configs[0] == str(SPACE[2])
+    assert found.a.leaders.chances[0] == pytest.approx(0.8413, abs=0.01)
+    tied = {1: [80.0] * 3, 2: [90.0] * 3, 3: [90.0] * 3, 4: [70.0, 70.1, 70.2]}
+    assert pair(tied, tied).a.leaders.chances[:2] == (0.5, 0.5)  # no noise: ties share
 
 
 def test_tables_of_one_truth_agree_as_their_noise_allows():
@@ -455,7 +513,7 @@ def test_wrong_usage_is_one_line(words, expected):
     assert "\n" not in str(caught.value)
 
 
-# --- the numerics study: what lies in results/numerics is what its ledgers give ---
+# --- what lies in results/numerics and results/comparisons is what the ledgers give ---
 
 
 def assert_regenerates(kept, tables, ledgers, scratch):
@@ -464,6 +522,9 @@ def assert_regenerates(kept, tables, ledgers, scratch):
     names = said["a"]["name"], said["b"]["name"]
     built = []
     for name in names:
+        if not (ledgers / name).exists():  # of the paper there is only its table
+            built.append(load_table(name))
+            continue
         records = Ledger.at(ledgers / name).records()
         path = GroundTruth.from_records(records, name).write(scratch)
         for file in scratch.glob(f"{name}.*"):
@@ -474,12 +535,15 @@ def assert_regenerates(kept, tables, ledgers, scratch):
         assert path.read_bytes() == kept.with_name(path.name).read_bytes(), path.name
 
 
-STUDY = sorted((ROOT / "results" / "numerics").glob("*.json"))
+KEPT = sorted(path for folder in ("comparisons", "numerics") for path in (ROOT / "results" / folder).glob("*.json"))
 
 
-@pytest.mark.skipif(not STUDY, reason="results/numerics holds no comparison yet")
-@pytest.mark.parametrize("kept", STUDY, ids=lambda path: path.stem)
-def test_the_numerics_study_is_what_its_ledgers_give(kept, tmp_path):
+def test_both_studies_are_kept():
+    assert {path.parent.name for path in KEPT} == {"comparisons", "numerics"}
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.stem)
+def test_a_kept_comparison_is_what_its_ledgers_give(kept, tmp_path):
     assert_regenerates(kept, ROOT / "results" / "tables", ROOT / "results" / "ledgers", tmp_path)
 
 
