@@ -1,6 +1,9 @@
 """What is kept under results/: scores are those of the rankings beside them, and rankings those that their code gives."""
 
+import csv
+import hashlib
 import json
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +49,63 @@ def test_every_ranking_is_scored_and_kept_by_committed_code():
     rankings = [read_ranking(path) for path in (RESULTS / "rankings").glob("*.json")]
     assert named == {ranking.method for ranking in rankings} >= {"macs", "last_stage", "random_order"}
     assert not any(ranking.provenance["git_dirty"] for ranking in rankings)
+
+
+# --- tables against ledgers, by nothing of the suite's ---
+
+LEDGERS = sorted((RESULTS / "ledgers").iterdir())
+
+
+def cells(path):
+    """(config, seed) -> number, of the columns seed0, seed1, ... of a table."""
+    with path.open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            for column, text in row.items():
+                if column.startswith("seed") and text:
+                    yield (row["config"], int(column.removeprefix("seed"))), float(text)
+
+
+@pytest.mark.parametrize("ledger", LEDGERS, ids=lambda path: path.name)
+def test_every_number_of_a_table_has_its_record_and_every_record_its_number(ledger):
+    records = [json.loads(path.read_text()) for path in (ledger / "records").glob("*.json")]
+    accuracies = {(record["config"], record["seed"]): record["test_accuracy"] for record in records}
+    table = RESULTS / "tables" / f"{ledger.name}.csv"
+    assert dict(cells(table)) == accuracies
+    with table.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [int(row["number"]) for row in rows] == sorted({record["number"] for record in records})
+    for row in rows:
+        values = [accuracy for (config, _), accuracy in accuracies.items() if config == row["config"]]
+        assert int(row["n"]) == len(values)
+        assert float(row["mean"]) == pytest.approx(statistics.mean(values), abs=1e-9)
+        assert (
+            row["std"] == ""
+            if len(values) == 1
+            else float(row["std"]) == pytest.approx(statistics.stdev(values), abs=1e-9)
+        )
+    with table.with_suffix(".curves.csv").open(newline="") as lines:
+        curves = {}
+        for row in csv.DictReader(lines):
+            curves.setdefault((row["config"], int(row["seed"])), []).append(float(row["test_accuracy"]))
+    assert curves == {(r["config"], r["seed"]): r["curves"]["test_accuracy"] for r in records}
+
+
+@pytest.mark.parametrize("ledger", LEDGERS, ids=lambda path: path.name)
+def test_a_record_is_whole_made_by_committed_code_and_its_accuracy_is_that_of_the_last_epoch(ledger):
+    recipe = json.loads((ledger / "recipe.json").read_text())["recipe"]
+    for path in (ledger / "records").glob("*.json"):
+        record = json.loads(path.read_text())
+        body = {key: value for key, value in record.items() if key not in ("timings", "checksum")}
+        body["provenance"].pop("loader", None)  # batches are the same, whoever hands them out
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        assert record["checksum"] == digest, path.name
+        assert path.stem == f"{record['number']:03d}-seed{record['seed']}"
+        assert record["test_accuracy"] == record["curves"]["test_accuracy"][-1]
+        assert {len(curve) for curve in record["curves"].values()} == {record["recipe"]["epochs"]}
+        assert record["recipe_hash"] == ledger.name.rpartition("-")[2]
+        assert not record["provenance"]["git_dirty"]
+        assert record["provenance"]["dataset"]["name"] == record["recipe"]["dataset"] == "cifar10"
+        assert record["recipe"] == recipe
 
 
 SEARCHED = [path for path in SCORES if ranked(path)[0].dataset is not None]
