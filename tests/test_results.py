@@ -171,3 +171,74 @@ def test_the_page_says_why_mcts_ranks_backwards():
     by_name = dict(zip(map(str, space), visits, strict=True))
     assert (sum(visits), by_name["[1,1,8]"], by_name["[1,7,2]"], by_name["[7,1,2]"]) == (2910, 766, 8, 8)
     assert (tau(visits, kept.scores), tau(visits, published_accuracies())) == (0.51, -0.42)
+
+
+# --- our own table ---
+
+OURS = "resnet20-cifar10-paper-epochs10-2daccdc2036b"
+
+
+def test_the_page_says_of_our_table_what_the_comparison_says():
+    found = json.loads((RESULTS / "comparisons" / f"published-vs-{OURS}.json").read_text())
+    page = " ".join((RESULTS / "README.md").read_text().split())
+    a, b = found["a"], found["b"]
+
+    def told(number):
+        value = number["value"] if "value" in number else number["mean"]
+        low, high = number.get("interval") or (number["low"], number["high"])
+        return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+    for row in ("late", "late_given_macs", "macs"):
+        assert f"| {told(a[row])} | {told(b[row])} |" in page, row
+    assert f"| {told(a['ceiling']['perfect'])} | {told(b['ceiling']['perfect'])} |" in page
+    assert f"| pairs resolved, of 630 | {len(a['resolved'])} | {len(b['resolved'])} |" in page
+    for number in (found["tau"], found["tau_given_macs"], found["one_truth"]):
+        assert told(number) in page
+    trainings = [line["b"]["n"] for line in found["lines"]]
+    seeds = [int(path.stem[-1]) for path in (RESULTS / "ledgers" / OURS / "records").glob("*.json")]
+    planned = sum(seed < 3 for seed in seeds)
+    assert f"holds {sum(trainings)} runs: {planned} of the 108 of seeds 0, 1 and 2" in page
+    assert (seeds.count(0), len(seeds)) == (36, sum(trainings))
+    assert f"and {len(seeds) - planned} of further seeds" in page
+    assert f"{trainings.count(1)} configurations have one seed" in page
+    low, high = found["std_ratio"]["interval"]
+    assert f"{found['std_ratio']['value']:.2f} times as much, {low:.2f} to {high:.2f}" in page
+    assert f"takes {min(b['leaders']['seeds'])} seeds or more each" in page
+    assert f"{b['pooled']['std']:.2f} points" in page
+    assert f"pool to {a['pooled']['std']:.2f}" in page
+    chances = [dict(zip(side["leaders"]["configs"], side["leaders"]["chances"], strict=True)) for side in (a, b)]
+    (best, best_here) = (side["leaders"]["configs"][0] for side in (a, b))
+    said = f"| {best} {chances[0][best]:.2f} | {best_here} {chances[1][best_here]:.2f}; {best}, fourth, {chances[1][best]:.2f} |"
+    assert said in page
+    by_name = {line["config"]: line for line in found["lines"]}
+    assert by_name[best]["b"]["rank"] == 4
+    assert f"{by_name[best_here]['b']['mean'] - by_name[best]['b']['mean']:.2f} points lie between" in page
+    latest = by_name["[8,1,1]"]
+    assert f"is number {latest['a']['rank']} there and {latest['b']['rank']} here" in page
+    against = found["contradictions"]
+    assert f"Of the {found['resolved']} pairs that both resolve {found['agree']} are ordered alike" in page
+    assert f"in all of the {len(against)} others" in page
+    for pair in against:
+        preferred, other = (json.loads(config) for config in pair.split(" > "))
+        assert preferred[1] > other[1], pair
+    own, other = b["settling"]["own"], b["settling"]["other"]
+    assert (
+        "{:.2f} after 4 of 10 epochs, {:.2f} after 5, {:.2f} after 7 and {:.2f} after 9".format(
+            *(own[epoch - 1] for epoch in (4, 5, 7, 9))
+        )
+        in page
+    )
+    assert (
+        "with the published end {:.2f}, {:.2f}, {:.2f} and {:.2f}".format(*(other[e - 1] for e in (4, 5, 7, 9))) in page
+    )
+
+
+def test_the_page_says_what_made_our_table_and_how_long_it_took():
+    page = (RESULTS / "README.md").read_text()
+    records = [json.loads(path.read_text()) for path in (RESULTS / "ledgers" / OURS / "records").glob("*.json")]
+    devices = [record["provenance"]["device"] for record in records]
+    made = {name: sum(name in device for device in devices) for name in ("AMD EPYC", "Intel")}
+    assert sum(made.values()) == len(devices)
+    assert f"AMD EPYC {made['AMD EPYC']} runs, Intel Xeon with AMX {made['Intel']}" in page
+    hours = sum(record["timings"]["seconds"] for record in records if record["seed"] == 0) / 3600
+    assert f"{hours:.1f} core-hours, it takes about {round(30 * hours, -1):.0f} of them" in page
