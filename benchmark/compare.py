@@ -163,9 +163,8 @@ def _agreement(result: Comparison) -> list[str]:
             lines += _leaders(letter, side.leaders)
     if result.a.leaders or result.b.leaders:
         lines += [
-            "Chance: how often a configuration is the best of all when the table is redrawn around its means (normal, "
-            "std / sqrt(n)). "
-            "Seeds per configuration at which a two-sample t-test (two-sided 5 %) has a power of 80 % for the gap d as "
+            "Chance: the posterior that a configuration is the best of all, by the noise of seeds alone (flat prior of "
+            "means and log stds). Seeds per configuration at which a two-sample t-test (two-sided 5 %) has a power of 80 % for the gap d as "
             "observed: about 2 (1.960 + 0.842)^2 s^2 / d^2, s the pooled std. An observed gap is itself noisy: this "
             "plans, and promises nothing.",
             "",
@@ -176,7 +175,7 @@ def _agreement(result: Comparison) -> list[str]:
 def _leaders(letter: str, best: Leaders) -> list[str]:
     gaps = [*(_say(gap, 2) for gap in best.gaps), "-"]
     seeds = [*("none: a tie" if n is None else str(n) for n in best.seeds), "-"]
-    chances = [_say(chance, 2) for chance in best.chances]
+    chances = ["< 0.01" if chance < 0.01 else _say(chance, 2) for chance in best.chances]
     lines = _grid(
         [f"best of {letter}", "chance that it is", "gap to the next", "seeds to resolve it"],
         zip(best.configs, chances, gaps, seeds, strict=True),

@@ -90,8 +90,8 @@ class Leaders:
     """The best of one table, and the seeds that would tell them apart.
 
     configs  the best five, best first
-    chances  that each is truly the best of all: its share of tables redrawn as normal(mean, std / sqrt(n)), ties
-             shared; the posterior under a flat prior, were the stds known
+    chances  that each is truly the best of all: the posterior under the usual flat prior of mean and log std, so from
+             tables redrawn as mean + std / sqrt(n) x Student's t of the std's freedom, ties shared
     gaps     in points, each to the next
     seeds    per configuration, that resolve each gap (power 80 %, two-sided 5 %); None for a gap of 0
     more     runs that are missing until every one of them has the largest of these; None likewise
@@ -265,6 +265,9 @@ def compare(a: GroundTruth, b: GroundTruth, *, margin: float = MARGIN, draws: in
     Delta of a configuration: Welch's t interval (Welch, 1947). Intervals of tau, Spearman, Pearson: percentiles over
     tables that are redrawn as `benchmark.score` does, both at once, with the same seeds in both where all are paired.
     They hold the noise twice, once in the means and once in the redrawing, so they lie below the value of a high tau.
+    Given MACs: Kendall's partial tau-b, as `benchmark.score` has it. Where MACs explain all of both sides it is near 0
+    but not 0, for it takes out the order, not the size: normal variables of which each has tau t with MACs, and which
+    share nothing else, have (2 / pi asin(sin(pi t / 2)^2) - t^2) / (1 - t^2), 0.11 at t = 0.5.
     One truth: tables drawn as normal(mean of both, std / sqrt(n)); its spread holds noise too, so it is a little high.
     Ratio of stds: F interval; it takes the tables as independent and all configurations of one to vary alike.
     Resolved: Welch's t-test, p-values adjusted over all pairs (Benjamini and Hochberg, 1995), at most 5 %.
@@ -397,9 +400,9 @@ def _side(compared: _Compared, other: Array, draws: int) -> Side:
         median=float(np.median(stds)) if stds else None,
         pooled=pooled,
         ceiling=ceiling_of(known, draws, stream("compare", "ceiling")) if noisy else None,
-        macs=_with(kendall, compared, compared.macs),
-        late=_with(kendall, compared, compared.late),
-        late_given_macs=_with(_partial(compared.macs), compared, compared.late),
+        macs=_told_by(compared.macs, compared, kendall),
+        late=_told_by(compared.late, compared, kendall),
+        late_given_macs=_told_by(compared.late, compared, _beyond(compared.macs)),
         resolved=_resolved(rows, known) if noisy else None,
         leaders=_leaders(rows, known, noisy.std, draws) if noisy else None,
         settling=_settling(compared, other),
@@ -412,15 +415,14 @@ def _values(table: GroundTruth, key: str) -> tuple[str, ...]:
     return tuple(map(str, found if isinstance(found, list | tuple) else [found]))
 
 
-def _with(measure: Callable[[Array, Array], Array] | None, compared: _Compared, predictor: Array | None) -> Estimate:
-    """A measure of agreement of a table with a predictor (C,), with its interval over seeds."""
+def _told_by(predictor: Array | None, compared: _Compared, measure: Callable[[Array, Array], Array] | None) -> Estimate:
+    """How a predictor (C,) agrees with a table, by a measure, with its interval over seeds."""
     if measure is None or predictor is None or len(compared.rows) < 2:
         return Estimate(None, None)
-    redrawn = compared.redrawn
-    return Estimate(
-        _number(measure(compared.known.means[None], predictor)[0]),
-        None if redrawn is None else percentiles(measure(redrawn, predictor)),
-    )
+    value = _number(measure(compared.known.means[None], predictor)[0])
+    if value is None or compared.redrawn is None:
+        return Estimate(value, None)
+    return Estimate(value, percentiles(measure(compared.redrawn, predictor)))
 
 
 def _resolved(rows: Sequence[Row], known: Estimates) -> tuple[str, ...]:
@@ -437,8 +439,11 @@ def _reversed(pair: str) -> str:
 
 
 def _leaders(rows: Sequence[Row], known: Estimates, std: float, draws: int) -> Leaders:
+    import numpy as np
+
     best = sorted(rows, key=lambda row: (-row.mean, row.config))[:TOP]
-    redrawn = redraw_normal(known, draws, stream("compare", "best"))
+    t = stream("compare", "best").standard_t(known.freedom, (draws, len(rows)))
+    redrawn = known.means + np.sqrt(known.variances) * t
     first = redrawn == redrawn.max(axis=1, keepdims=True)
     chances = dict(
         zip((row.config for row in rows), (first / first.sum(axis=1, keepdims=True)).mean(axis=0), strict=True)
@@ -534,7 +539,7 @@ def _correlation(measure: Callable[[Array, Array], Array], a: _Compared, b: _Com
     return Estimate(value, percentiles(measure(a.redrawn, b.redrawn)))
 
 
-def _partial(given: Array | None) -> Callable[[Array, Array], Array] | None:
+def _beyond(given: Array | None) -> Callable[[Array, Array], Array] | None:
     """`kendall` with something (C,) taken out of both; None without it."""
     import numpy as np
 
@@ -544,7 +549,7 @@ def _partial(given: Array | None) -> Callable[[Array, Array], Array] | None:
 
 
 def _given_macs(a: _Compared, b: _Compared) -> Estimate:
-    measure = _partial(a.macs)
+    measure = _beyond(a.macs)
     return Estimate(None, None) if measure is None else _correlation(measure, a, b)
 
 

@@ -7,7 +7,7 @@ Every configuration is trained alone for a few epochs. After each, the weights o
 matrix from both sides, the noise is taken off by empirical variational Bayes (Nakajima et al., JMLR 2013), and what
 remains counts: the rank R, here averaged over the convolutions. The paper uses it to choose widths, not poolings; no
 tau is printed. Cost: E' epochs of 36 networks on one half of the data, shared with `short_training`. Weights as drawn
-have rank 0, and it takes some tens of steps until the first one rises: a training that ends before is told so.
+have rank 0, and it takes some tens of steps until the first one rises: trainings that end before are refused.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import f_oneway, kendalltau, ttest_1samp, ttest_ind
+from scipy.stats import f_oneway, kendalltau, norm, ttest_1samp, ttest_ind
 
 from benchmark.compare import main, page, write
 from benchmark.comparison import compare, seeds_needed
@@ -106,10 +106,31 @@ def test_what_macs_tell_of_both_is_taken_out():
     alone = pair(by_macs, b)
     assert alone.tau.value == pytest.approx(kendalltau(counted, other).statistic)
     assert alone.tau_given_macs.value is None
-    # Two tables of which each has its own noise about MACs agree no further, though their tau is high.
-    noisy = [{n: [x + float(draw.normal(0, 5))] for n, (x,) in by_macs.items()} for _ in range(2)]
-    found = pair(*noisy)
-    assert found.tau.value > 0.4 > abs(found.tau_given_macs.value)
+
+
+def test_what_is_left_where_macs_explain_all_of_both():
+    """Normal noise on normal scores of MACs: not 0, but what the docstring works out; over many tables, for each is 36."""
+    draw = np.random.default_rng(6)
+    order = np.argsort(np.argsort([macs(SPACE, config) for config in SPACE]))
+    normal = norm.ppf((order + 0.5) / 36)
+    found = []
+    for _ in range(40):
+        a, b = ({n: [50 + 5 * float(x)] for n, x in enumerate(normal + draw.normal(0, 1, 36), 1)} for _ in range(2))
+        found.append(pair(a, b))
+    t = 0.5  # of normal variables with correlation 1 / sqrt(2)
+    assert np.mean([one.a.macs.value for one in found]) == pytest.approx(t, abs=0.03)
+    shared = 2 / math.pi * math.asin(math.sin(math.pi * t / 2) ** 2)
+    left = (shared - t**2) / (1 - t**2)
+    assert left == pytest.approx(0.111, abs=0.001)
+    assert np.mean([one.tau_given_macs.value for one in found]) == pytest.approx(left, abs=0.04)
+
+
+def test_a_table_that_macs_order_has_nothing_beyond_them_and_no_interval_of_nothing():
+    counted = sorted({macs(SPACE, config): number for number, config in enumerate(SPACE, 1)}.items())
+    a = {number: [50 + place + x for x in (-0.4, 0, 0.9)] for place, (_, number) in enumerate(counted)}
+    found = pair(a, a)
+    assert found.a.macs.value == pytest.approx(1)
+    assert (found.a.late_given_macs.value, found.a.late_given_macs.interval) == (None, None)
 
 
 def test_pooling_late_stands_beside():
@@ -130,20 +151,30 @@ def test_pooling_late_stands_beside():
 
 
 def test_the_chance_of_being_best():
-    """Ahead of all by 50 stds: certain. Equal means and noise: one half. 1 std of the difference ahead: Phi(1)."""
+    """Far ahead: certain. Equal means and noise: one half. Else by the t of few seeds, which has longer tails."""
     spread = (-0.1, 0.0, 0.1)  # std 0.1, of the mean 0.1 / sqrt(3)
-    near = 0.1 / math.sqrt(3) * math.sqrt(2)
-    a = {number: [mean + x for x in spread] for number, mean in enumerate((80, 81, 90), start=1)}
-    b = {number: [mean + x for x in spread] for number, mean in enumerate((80, 90, 90), start=1)}
-    found = compare(table_of(a, "a"), table_of(b, "b"), draws=20_000)
-    assert found.a.leaders.chances == (1, 0, 0)
-    assert found.b.leaders.chances == (pytest.approx(0.5, abs=0.02), pytest.approx(0.5, abs=0.02), 0)
-    c = {number: [mean + x for x in spread] for number, mean in enumerate((80, 90, 90 + near), start=1)}
-    found = compare(table_of(c, "c"), table_of(b, "b"), draws=20_000)
-    assert found.a.leaders.configs[0] == str(SPACE[2])
-    assert found.a.leaders.chances[0] == pytest.approx(0.8413, abs=0.01)
+
+    def chances(*means, seeds=spread):
+        values = {number: [mean + x for x in seeds] for number, mean in enumerate(means, start=1)}
+        return compare(table_of(values, "a"), table_of(values, "b"), draws=20_000).a.leaders.chances
+
+    assert chances(80, 81, 99) == (
+        pytest.approx(1, abs=0.001),
+        pytest.approx(0, abs=0.001),
+        pytest.approx(0, abs=0.001),
+    )
+    assert chances(20, 90, 90)[:2] == (pytest.approx(0.5, abs=0.02), pytest.approx(0.5, abs=0.02))
+    gap = 2 * 0.1 / math.sqrt(3)
+    draw = np.random.default_rng(7)
+    one, other = 0.1 / math.sqrt(3) * draw.standard_t(2, (2, 200_000))
+    by_hand = np.mean(gap + one > other)
+    assert by_hand < norm.cdf(math.sqrt(2)) - 0.03  # what it would be if the stds were known
+    assert chances(20, 90, 90 + gap)[0] == pytest.approx(by_hand, abs=0.01)
+    many = np.tile([-0.1, 0.1], 50)  # 100 seeds: normal after all
+    near = many.std(ddof=1) / math.sqrt(100) * math.sqrt(2)
+    assert chances(20, 90, 90 + near, seeds=many)[0] == pytest.approx(norm.cdf(1), abs=0.012)
     tied = {1: [80.0] * 3, 2: [90.0] * 3, 3: [90.0] * 3, 4: [70.0, 70.1, 70.2]}
-    assert pair(tied, tied).a.leaders.chances[:2] == (0.5, 0.5)  # no noise: ties share
+    assert pair(tied, tied).a.leaders.chances[:2] == pytest.approx((0.5, 0.5), abs=0.01)  # no noise: ties share
 
 
 def test_tables_of_one_truth_agree_as_their_noise_allows():

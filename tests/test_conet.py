@@ -6,9 +6,14 @@ import torch
 from planted import SPACE, Planted, planted_images, task
 from scipy.stats import spearmanr
 
+from benchmark.engine import learners
 from benchmark.errors import UsageError
+from benchmark.recipe import SearchRecipe
+from benchmark.search import Search
+from benchmark.train import learning_rate
 from nas_methods import conet
 from nas_methods.conet import Side, evbmf, rank_slope, sides
+from nas_methods.supernet import Feed
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +243,21 @@ def test_scores_are_the_mean_ranks_of_the_last_epoch():
     # 64 channels on either side, and as many of them are taken up as the planted share says.
     assert sorted(ranking.scores) == pytest.approx([rank / 64 for rank in range(1, 37)])
     assert history["images"] == 36 * 3 * 16
+
+
+@pytest.mark.real
+def test_recipe_smoke_is_long_enough_for_ranks_to_rise(cifar10_root, tmp_path):
+    """Nothing as drawn, something after all steps: else every score is 0, and there is no ranking to smoke-test."""
+    recipe = SearchRecipe.preset("smoke", threads=1)
+    search = Search("conet", {}, SPACE, recipe, tmp_path, str(cifar10_root), "cpu", "eager", "", {})
+    smoke = search.task(0)
+    network = smoke.data.network(0, affine=True)
+    assert np.max(conet.ranks(network)) == 0
+    (learner,) = learners([network], recipe, torch.device("cpu"), "eager")
+    feed, steps = Feed(smoke), conet.Method().epochs_each * smoke.data.train.steps
+    for step in range(steps):
+        learner.learn(*feed.train(step), SPACE[1].path, learning_rate(recipe, step, steps))
+    assert np.max(conet.ranks(network)) > 0
 
 
 def test_the_slope_as_the_score(monkeypatch):

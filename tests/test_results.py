@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import math
 import statistics
 from pathlib import Path
 
@@ -178,6 +179,12 @@ def test_the_page_says_why_mcts_ranks_backwards():
 OURS = "resnet20-cifar10-paper-epochs10-2daccdc2036b"
 
 
+def test_our_table_is_found_by_its_name_and_no_table_is_without_a_ledger():
+    assert load_table(OURS).complete
+    kept = {path.stem for path in (RESULTS / "tables").glob("*.json")}
+    assert kept == {"published"} | {path.name for path in LEDGERS}
+
+
 def test_the_page_says_of_our_table_what_the_comparison_says():
     found = json.loads((RESULTS / "comparisons" / f"published-vs-{OURS}.json").read_text())
     page = " ".join((RESULTS / "README.md").read_text().split())
@@ -194,43 +201,67 @@ def test_the_page_says_of_our_table_what_the_comparison_says():
     assert f"| pairs resolved, of 630 | {len(a['resolved'])} | {len(b['resolved'])} |" in page
     for number in (found["tau"], found["tau_given_macs"], found["one_truth"]):
         assert told(number) in page
-    trainings = [line["b"]["n"] for line in found["lines"]]
-    seeds = [int(path.stem[-1]) for path in (RESULTS / "ledgers" / OURS / "records").glob("*.json")]
-    planned = sum(seed < 3 for seed in seeds)
-    assert f"holds {sum(trainings)} runs: {planned} of the 108 of seeds 0, 1 and 2" in page
-    assert (seeds.count(0), len(seeds)) == (36, sum(trainings))
-    assert f"and {len(seeds) - planned} of further seeds" in page
-    assert f"{trainings.count(1)} configurations have one seed" in page
-    low, high = found["std_ratio"]["interval"]
-    assert f"{found['std_ratio']['value']:.2f} times as much, {low:.2f} to {high:.2f}" in page
-    assert f"takes {min(b['leaders']['seeds'])} seeds or more each" in page
-    assert f"{b['pooled']['std']:.2f} points" in page
-    assert f"pool to {a['pooled']['std']:.2f}" in page
+    shared = math.prod(math.sin(math.pi * side["macs"]["value"] / 2) for side in (a, b))
+    one, other = (side["macs"]["value"] for side in (a, b))
+    nothing = (2 / math.pi * math.asin(shared) - one * other) / math.sqrt((1 - one**2) * (1 - other**2))
+    assert f"share nothing but MACs would show about {nothing:.2f}" in page
+
     chances = [dict(zip(side["leaders"]["configs"], side["leaders"]["chances"], strict=True)) for side in (a, b)]
-    (best, best_here) = (side["leaders"]["configs"][0] for side in (a, b))
-    said = f"| {best} {chances[0][best]:.2f} | {best_here} {chances[1][best_here]:.2f}; {best}, fourth, {chances[1][best]:.2f} |"
+    best, here = (side["leaders"]["configs"][0] for side in (a, b))
+    said = f"| {best} {chances[0][best]:.2f} | {here} {chances[1][here]:.2f}; {best}, fourth, {chances[1][best]:.2f} |"
     assert said in page
-    by_name = {line["config"]: line for line in found["lines"]}
-    assert by_name[best]["b"]["rank"] == 4
-    assert f"{by_name[best_here]['b']['mean'] - by_name[best]['b']['mean']:.2f} points lie between" in page
-    latest = by_name["[8,1,1]"]
+    lines = {line["config"]: line for line in found["lines"]}
+    assert lines[best]["b"]["rank"] == 4
+    unresolved = [
+        [
+            other
+            for other in lines
+            if other != best and not {f"{best} > {other}", f"{other} > {best}"} & {*side["resolved"]}
+        ]
+        for side in (a, b)
+    ]
+    assert sorted(unresolved[0]) == ["[6,1,3]", "[6,2,2]"]
+    assert f"{a['leaders']['seeds'][0]} seeds of each would" in page
+    assert f"{lines[here]['b']['mean'] - lines[best]['b']['mean']:.2f} points behind the first" in page
+    assert f"unresolved from {len(unresolved[1])} others" in page
+    assert f"takes {min(b['leaders']['seeds'])} seeds or more each" in page
+    latest = lines["[8,1,1]"]
     assert f"is number {latest['a']['rank']} there and {latest['b']['rank']} here" in page
-    against = found["contradictions"]
+
+    against = [[json.loads(config) for config in pair.split(" > ")] for pair in found["contradictions"]]
     assert f"Of the {found['resolved']} pairs that both resolve {found['agree']} are ordered alike" in page
-    assert f"in all of the {len(against)} others" in page
-    for pair in against:
-        preferred, other = (json.loads(config) for config in pair.split(" > "))
-        assert preferred[1] > other[1], pair
+    assert f"In all of the {len(against)} others" in page
+    assert all(preferred[1] > other[1] for preferred, other in against)
+    assert f"they are {len({str(config) for pair in against for config in pair})} configurations" in page
+    n = {line["config"]: line["b"]["n"] for line in found["lines"]}
+    assert all(1 in [n[str(config).replace(" ", "")] for config in pair] for pair in against)
     own, other = b["settling"]["own"], b["settling"]["other"]
-    assert (
-        "{:.2f} after 4 of 10 epochs, {:.2f} after 5, {:.2f} after 7 and {:.2f} after 9".format(
-            *(own[epoch - 1] for epoch in (4, 5, 7, 9))
-        )
-        in page
-    )
+    told_of = "{:.2f} after 4 of 10 epochs, {:.2f} after 5, {:.2f} after 7 and {:.2f} after 9"
+    assert told_of.format(*(own[epoch - 1] for epoch in (4, 5, 7, 9))) in page
     assert (
         "with the published end {:.2f}, {:.2f}, {:.2f} and {:.2f}".format(*(other[e - 1] for e in (4, 5, 7, 9))) in page
     )
+
+
+def test_the_page_says_whose_noise_is_borrowed_and_by_what_commands_the_runs_were_made():
+    found = json.loads((RESULTS / "comparisons" / f"published-vs-{OURS}.json").read_text())
+    page = " ".join((RESULTS / "README.md").read_text().split())
+    records = [json.loads(path.read_text()) for path in (RESULTS / "ledgers" / OURS / "records").glob("*.json")]
+    runs = {(record["number"], record["seed"]) for record in records}
+    commands = {(number, 0) for number in range(1, 37)}
+    commands |= {(number, 1) for number in (*range(1, 7), *range(9, 13), 16)}
+    commands |= {(number, seed) for number in (1, 2, 9) for seed in (2, 3, 4, 5)}
+    assert runs == commands
+    planned = sum(seed < 3 for _, seed in runs)
+    assert f"holds {len(runs)} runs: {planned} of the 108 of seeds 0, 1 and 2" in page
+    assert f"and {len(runs) - planned} of further seeds" in page
+    lone = [line["config"] for line in found["lines"] if line["b"]["n"] == 1]
+    assert f"{len(lone)} configurations have one seed" in page
+    assert {config for config in map(str, load_space("resnet20-cifar10")) if int(config[1]) >= 4} <= {*lone}
+    assert f"{found['b']['pooled']['std']:.2f} points, stands in" in page
+    assert f"pool to {found['a']['pooled']['std']:.2f}" in page
+    low, high = found["std_ratio"]["interval"]
+    assert f"{found['std_ratio']['value']:.2f} times as much, {low:.2f} to {high:.2f}" in page
 
 
 def test_the_page_says_what_made_our_table_and_how_long_it_took():
