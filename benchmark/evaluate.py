@@ -98,6 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError("--method is given twice: evaluate one method at a time")
     if options.list:
         return _list(options.json)
+    if not (name or options.scores):
+        raise UsageError(
+            f"no name is given: --method takes {', '.join(nas_methods.available())}; --scores takes a file"
+        )
     table = load_table(options.table)
     if options.scores:
         result = score(read_scores(options.scores, table.space), table)
@@ -448,9 +452,13 @@ def _about(name: str) -> dict[str, Any]:
         method = nas_methods.load(name)
     except UsageError as error:
         return {"about": str(error), "options": {}, "from": source, "variants": []}
+    try:
+        defaults = vars(method())  # what they come to: some stand for others
+    except Exception:  # an option without default; others are said all the same
+        defaults = {f.name: "required" if f.default is MISSING else f.default for f in fields(method)}
     return {
         "about": (sys.modules[method.__module__].__doc__ or "").strip().partition("\n")[0],
-        "options": {f.name: "required" if f.default is MISSING else f.default for f in fields(method)},
+        "options": {f.name: defaults[f.name] for f in fields(method)},
         "from": source,
         "variants": [asdict(variant) for variant in getattr(method, "VARIANTS", ())],
     }

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines += _about(table, folder)
     lines += ["## Rankings", ""]
     for ranking in rankings:
-        if ranking.history.get("weights"):
+        if _weighs_resolutions(ranking):
             lines += [f"![resolutions that {ranking.method} found]({_draw_resolutions(ranking, folder)})", ""]
         for table in tables:
             if table.complete and ranking.space == table.space.name and ranking.dataset in (None, table.dataset):
@@ -144,6 +144,18 @@ def _name(ranking: Ranking) -> str:
     options = "-".join(f"{key}{value}" for key, value in ranking.options.items())
     recipe, seed = ranking.provenance.get("recipe_hash", "nodata"), ranking.provenance.get("seed", "-")
     return "-".join(filter(None, [ranking.method, options, recipe, f"seed{seed}"]))
+
+
+def _weighs_resolutions(ranking: Ranking) -> bool:
+    """Whether the history ends with a weight for every block and resolution; what else has that name is its method's."""
+    import numpy as np
+
+    space = load_space(ranking.space)
+    try:
+        shape = np.array(ranking.history.get("weights", [[]])[-1], dtype=float).shape
+    except (TypeError, ValueError, IndexError, KeyError):
+        return False
+    return shape == (space.depth - 1, len(space.sizes))
 
 
 def _draw_resolutions(ranking: Ranking, folder: Path) -> str:

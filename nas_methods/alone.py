@@ -206,12 +206,19 @@ class Alone:
             {"epoch": e + 1, "images": images * (e + 1) // len(by_epoch), "scores": by_epoch[e]}
             for e in range(len(by_epoch))
         ]
-        timings = {"seconds": round(sum(training.seconds for training in trained), 3)}
+        seconds = sum(training.seconds for training in trained)
+        shares = [round(seconds * (e + 1) / len(by_epoch), 3) for e in range(len(by_epoch))]  # epochs take alike
+        recipe = self._recipe(task)  # as trained: the search's own is of supernets
         return Ranking(
             task.space.name,
             tuple(by_epoch[-1]),
             history={**history, "images": images, "curve": curve},
-            provenance={"timings": timings},
+            provenance={
+                "recipe": recipe.to_dict(),
+                "recipe_hash": recipe.hash,
+                "recipe_label": recipe.label,
+                "timings": {"seconds": round(seconds, 3), "curve": shares},
+            },
         )
 
 

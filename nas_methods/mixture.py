@@ -85,6 +85,7 @@ class Method(Sampler):
             tau=0.533,
         ),
         Variant({"M": 8}, tau=0.530),
+        Variant({"M": 4, "temperature": "linear"}),
     )
 
     def __post_init__(self) -> None:

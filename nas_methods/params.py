@@ -1,6 +1,8 @@
 """Baseline: counts parameters. They are the same for every configuration, so this ends with "no ranking", and says so.
 
-python -m benchmark.evaluate --method params
+    python -m benchmark.evaluate --method params
+
+Cost: none.
 """
 
 from __future__ import annotations

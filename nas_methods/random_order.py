@@ -1,6 +1,8 @@
 """Baseline: a random order, drawn from the seed. What a method that has learned nothing scores.
 
-python -m benchmark.evaluate --method random_order --seeds 0 1 2
+    python -m benchmark.evaluate --method random_order --seeds 0 1 2
+
+Cost: none.
 """
 
 from __future__ import annotations

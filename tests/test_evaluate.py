@@ -246,6 +246,8 @@ def test_exit_codes_and_streams_of_the_real_command(tmp_path, run_python):
     ("words", "said"),
     [
         ("--method", "--method"),
+        ("--method=", "no name is given: --method takes " + nas_methods.available()[0]),
+        ("--scores=", "no name is given"),
         ("--method nope", "choose from " + ", ".join(nas_methods.available())),
         ("--method nope.py", "nope.py"),
         ("--method macs --scores x.csv", "not allowed with"),
@@ -334,6 +336,7 @@ def test_list(run):
     listed = json.loads(run("--list", "--json")[1])
     assert set(listed) == set(nas_methods.available())
     assert listed["mixture"]["options"] == {"M": 4, "temperature": "inverse", "decay": 0.9, "proxy": 0}
+    assert listed["darts"]["options"]["alpha_lr"] == 0.01  # what 0, "the optimizer's own", comes to
     assert all(facts["about"] for facts in listed.values())
 
 

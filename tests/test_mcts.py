@@ -292,6 +292,10 @@ def test_560_leaves(method):
     assert np.array_equal(state["visits"][-560:], np.bincount(drawn, minlength=560))
     assert all(0 <= index < 560 for index in drawn)
     assert len(set(drawn)) > 20
+    seen = method.watch(state, step(299, 300))  # what the history keeps
+    assert len(seen["visits"]) == len(seen["mean"]) == state["nodes"].max() + 1
+    assert np.array_equal(seen["visits"], state["visits"])
+    assert seen["mean"][0] == pytest.approx(np.mean([index / 560 for index in drawn]))
 
 
 @pytest.mark.parametrize(

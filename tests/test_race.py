@@ -335,7 +335,7 @@ def test_who_answers_to_which_row():
         (2, 9): ("mixture", {"M": 4}),
     }
     assert {place: answers[place] for place in expected} == expected
-    mixtures = {v.options["M"]: v.tau for v in nas_methods.variants(nas_methods.load("mixture"))}
+    mixtures = {v.options["M"]: v.tau for v in nas_methods.variants(nas_methods.load("mixture")) if len(v.options) == 1}
     assert mixtures == {1: 0.142, 2: 0.311, 4: 0.533, 8: 0.530}
 
 

@@ -60,6 +60,15 @@ def test_resolutions_that_were_weighed_are_drawn(tmp_path):
     assert f"{found} (outside the space)" in page
 
 
+@pytest.mark.parametrize("weights", [[], [0.5], {"a": 1}, "heavy", [[[0.5, 0.5]]]], ids=repr)
+def test_weights_of_another_kind_are_not_drawn(tmp_path, weights):
+    (tmp_path / "rankings").mkdir()
+    made = Ranking(TABLE.space.name, tuple(MEANS), None, "cifar10", "mixing", {}, {"seed": 4}, {"weights": weights})
+    (tmp_path / "rankings" / "a.json").write_text(ranking_json(made))
+    report.main(["--out", str(tmp_path)])
+    assert "resolutions that" not in (tmp_path / "report" / "README.md").read_text()
+
+
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="is no folder"):
         report.main(["--out", str(tmp_path / "none")])

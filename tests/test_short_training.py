@@ -136,6 +136,18 @@ def test_the_score_is_the_accuracy_after_the_last_epoch():
         assert then == {"epoch": e + 1, "images": 36 * (e + 1) * 32, "scores": scores}
 
 
+@pytest.mark.parametrize("method", [short_training.Method(epochs_each=3), conet.Method(epochs_each=3)], ids=repr)
+def test_a_ranking_states_the_recipe_of_its_trainings_and_when_each_epoch_was_through(method):
+    ranking = method.rank(task(lambda model: Planted(), planted_images(16, 3), planted_images(48, 4)))
+    made = ranking.provenance
+    assert made["recipe"]["epochs"] == 3 != recipe().epochs
+    assert made["recipe_hash"] == SearchRecipe(**made["recipe"]).hash
+    *some, last = made["timings"]["curve"]
+    assert (len(some), last) == (2, made["timings"]["seconds"])
+    assert sorted(some) == some
+    assert some[-1] <= last
+
+
 def test_the_supernets_epochs_do_not_matter_and_these_do(begun, shelved):
     """E is not among what decides these trainings: they are found again."""
     first = short_training.Method().rank(task(**TINY, checkpoint=shelved))
