@@ -270,7 +270,8 @@ def compare(a: GroundTruth, b: GroundTruth, *, margin: float = MARGIN, draws: in
     share nothing else, have (2 / pi asin(sin(pi t / 2)^2) - t^2) / (1 - t^2), 0.11 at t = 0.5.
     One truth: tables drawn as normal(mean of both, std / sqrt(n)); its spread holds noise too, so it is a little high.
     Ratio of stds: F interval; it takes the tables as independent and all configurations of one to vary alike.
-    Resolved: Welch's t-test, p-values adjusted over all pairs (Benjamini and Hochberg, 1995), at most 5 %.
+    Resolved: Welch's t-test, p-values adjusted over all pairs (Benjamini and Hochberg, 1995), at most 5 %. Of two
+    configurations that both borrow the pooled std there is one std, with its own degrees of freedom.
 
     Seeds that resolve a gap d: the smallest n per configuration at which a two-sample t-test (two-sided 5 %) has power
     80 % at noncentrality d sqrt(n / 2) / s, s the pooled std; for large n: 2 (z_0.975 + z_0.8)^2 s^2 / d^2. The gap is

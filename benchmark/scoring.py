@@ -67,6 +67,11 @@ class Estimates:
     freedom: Array
 
     @property
+    def lone(self) -> Array:
+        """(C,) whether there is one seed, so that the std is the one that others lend to all of these."""
+        return self.n == 1
+
+    @property
     def variances(self) -> Array:
         """(C,) of the means."""
         return self.stds**2 / self.n
@@ -556,6 +561,7 @@ def significant_pairs(known: Estimates) -> Array:
     noisy = total > 0
     i, j, total = i[noisy], j[noisy], total[noisy]
     freedom = welch_freedom(variance[i], known.freedom[i], variance[j], known.freedom[j])
+    freedom = np.where(known.lone[i] & known.lone[j], known.freedom[i], freedom)  # one std, not two: Student's own test
     p[noisy] = 2 * t.sf(difference[noisy] / np.sqrt(total), freedom)
     return false_discovery_control(np.clip(p, 0, 1)) <= LEVEL
 

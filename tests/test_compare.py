@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import f_oneway, kendalltau, norm, ttest_1samp, ttest_ind
+from scipy.stats import f_oneway, kendalltau, norm, t, ttest_1samp, ttest_ind
 
 from benchmark.compare import main, page, write
 from benchmark.comparison import compare, seeds_needed
@@ -117,10 +117,10 @@ def test_what_is_left_where_macs_explain_all_of_both():
     for _ in range(40):
         a, b = ({n: [50 + 5 * float(x)] for n, x in enumerate(normal + draw.normal(0, 1, 36), 1)} for _ in range(2))
         found.append(pair(a, b))
-    t = 0.5  # of normal variables with correlation 1 / sqrt(2)
-    assert np.mean([one.a.macs.value for one in found]) == pytest.approx(t, abs=0.03)
-    shared = 2 / math.pi * math.asin(math.sin(math.pi * t / 2) ** 2)
-    left = (shared - t**2) / (1 - t**2)
+    tau = 0.5  # of normal variables with correlation 1 / sqrt(2)
+    assert np.mean([one.a.macs.value for one in found]) == pytest.approx(tau, abs=0.03)
+    shared = 2 / math.pi * math.asin(math.sin(math.pi * tau / 2) ** 2)
+    left = (shared - tau**2) / (1 - tau**2)
     assert left == pytest.approx(0.111, abs=0.001)
     assert np.mean([one.tau_given_macs.value for one in found]) == pytest.approx(left, abs=0.04)
 
@@ -219,6 +219,18 @@ def test_resolved_pairs_and_those_that_contradict():
     assert (found.resolved, found.agree) == (3, 2)
     assert found.contradictions == (f"{three} > {two}",)
     assert f"they order 2 alike; the others, as A has them: {three} > {two}" in page(found)
+
+
+def test_two_that_borrow_one_std_have_its_freedom_and_no_more():
+    """std 1 with 2 degrees of freedom; single seeds apart by d: Student's t = d / sqrt(2)."""
+    edge, too_near = (t.isf(0.025, freedom) * math.sqrt(2) for freedom in (2, 4))  # 4 are what Welch would give
+    assert too_near < edge - 2
+    for gap, told in ((edge + 0.01, True), (edge - 0.01, False)):
+        # The third, which lends its std, is far off: its two pairs are resolved, so that the last is tested at 5 %.
+        rows = {1: [1.0], 2: [1.0 + gap], 3: [98.0, 99.0, 100.0]}
+        found = pair(rows, rows)
+        assert (f"{SPACE[1]} > {SPACE[0]}" in found.a.resolved) == told
+        assert len(found.a.resolved) == 2 + told
 
 
 @pytest.mark.parametrize(("effect", "n"), [(1.0, 17), (0.8, 26), (0.5, 64), (0.2, 394)])
