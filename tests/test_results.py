@@ -126,6 +126,18 @@ def test_the_page_says_of_a_ranking_what_its_score_says(path):
     assert said in (RESULTS / "README.md").read_text()
 
 
+def test_the_halves_of_every_search_are_kept():
+    split = json.loads((RESULTS / "splits" / "cifar10-seed0.json").read_text())
+    train, validation = (np.array(split[half], dtype="<i8") for half in ("train", "validation"))
+    assert len(train) == len(validation) == 25_000
+    assert set(train.tolist()) | set(validation.tolist()) == set(range(50_000))
+    digest = hashlib.sha256(train.tobytes() + validation.tobytes()).hexdigest()
+    for ranking in (read_ranking(path) for path in (RESULTS / "rankings").glob("*.json")):
+        if ranking.dataset is not None:
+            assert ranking.provenance["split"] == {"seed": 0, "sha256": digest}
+            assert ranking.provenance["dataset"]["checksum"] == split["dataset_checksum"]
+
+
 def kept_ranking(method):
     (path,) = (RESULTS / "rankings").glob(f"{method}-*.json")
     return read_ranking(path)
