@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import kendalltau
 
 import nas_methods
-from benchmark import load_space, load_table
+from benchmark import costs, load_space, load_table
 from benchmark.ranking import read_ranking
 from benchmark.scoring import score
 from nas_methods import Task
@@ -173,6 +173,23 @@ def test_the_page_says_where_bse_stops_exploring():
     assert (round(np.sort(draws[19])[-4:].sum(), 2), round(draws[-1][most].sum(), 3)) == (0.93, 0.999)
     assert [int((accuracies > accuracies[i]).sum()) + 1 for i in most] == [9, 18, 15, 27]
     assert (tau(draws.sum(0), kept.scores), tau(draws.sum(0), accuracies)) == (0.56, 0.21)
+
+
+def test_the_page_says_what_darts_finds():
+    space, kept, accuracies = load_space("resnet20-cifar10"), kept_ranking("darts"), published_accuracies()
+    assert kept.pick == "012210200"
+    assert sum(ours == theirs for ours, theirs in zip(kept.pick, "012220220", strict=True)) == 7
+    likely = np.array(kept.history["weights"]).argmax(axis=2)  # (epochs, blocks)
+    assert len(likely) == 30
+    assert "".join(map(str, likely[-1])) == kept.pick
+    moved = (likely[4:] != likely[-1]).any(axis=0)  # after epoch 5
+    assert (np.flatnonzero(moved) + 1).tolist() == [1, 8]
+    assert tau(kept.scores, [costs.macs(space, config) for config in space]) == -0.42
+    first, *rest = (tau(point["scores"], accuracies) for point in kept.history["curve"])
+    assert (first, min(rest), max(rest)) == (-0.48, -0.38, -0.25)
+    assert round(kept.provenance["timings"]["seconds"]) == 8091
+    assert "AMX" in (RESULTS / "README.md").read_text()
+    assert "amx" in kept.provenance["instructions"]
 
 
 def test_the_page_says_what_two_epochs_tell_alone():
