@@ -15,6 +15,7 @@ import nas_methods
 from benchmark import costs, load_space, load_table
 from benchmark.ranking import read_ranking
 from benchmark.scoring import score
+from benchmark.versus import verdict
 from nas_methods import Task
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -173,6 +174,12 @@ def test_the_page_says_where_bse_stops_exploring():
     assert (round(np.sort(draws[19])[-4:].sum(), 2), round(draws[-1][most].sum(), 3)) == (0.93, 0.999)
     assert [int((accuracies > accuracies[i]).sum()) + 1 for i in most] == [9, 18, 15, 27]
     assert (tau(draws.sum(0), kept.scores), tau(draws.sum(0), accuracies)) == (0.56, 0.21)
+
+
+@pytest.mark.parametrize(("one", "other"), [("spos", "macs"), ("spos", "mixture"), ("darts", "mcts")])
+def test_the_page_says_which_of_two_is_better(one, other):
+    said = str(verdict([kept_ranking(one)], [kept_ranking(other)], load_table("published")))
+    assert said in (RESULTS / "README.md").read_text().replace("\n", " ")
 
 
 def test_the_page_says_what_darts_finds():
