@@ -164,8 +164,8 @@ def _agreement(result: Comparison) -> list[str]:
     if result.a.leaders or result.b.leaders:
         lines += [
             "Chance: the posterior that a configuration is the best of all, by the noise of seeds alone (flat prior of "
-            "means and log stds). Seeds per configuration at which a two-sample t-test (two-sided 5 %) has a power of 80 % for the gap d as "
-            "observed: about 2 (1.960 + 0.842)^2 s^2 / d^2, s the pooled std. An observed gap is itself noisy: this "
+            "means and log stds). Seeds per configuration at which a two-sample t-test (two-sided 5 %) has a power of "
+            "80 % for the gap d as observed: about 2 (1.960 + 0.842)^2 s^2 / d^2, s the pooled std. An observed gap is itself noisy: this "
             "plans, and promises nothing.",
             "",
         ]

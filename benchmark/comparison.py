@@ -446,9 +446,8 @@ def _leaders(rows: Sequence[Row], known: Estimates, std: float, draws: int) -> L
     t = stream("compare", "best").standard_t(known.freedom, (draws, len(rows)))
     redrawn = known.means + np.sqrt(known.variances) * t
     first = redrawn == redrawn.max(axis=1, keepdims=True)
-    chances = dict(
-        zip((row.config for row in rows), (first / first.sum(axis=1, keepdims=True)).mean(axis=0), strict=True)
-    )
+    shares = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
+    chances = dict(zip((row.config for row in rows), shares, strict=True))
     gaps = tuple(tidy(x.mean - y.mean) for x, y in pairwise(best))
     seeds = tuple(seeds_needed(gap, std) for gap in gaps)
     enough = None if None in seeds else max(n for n in seeds if n is not None)
