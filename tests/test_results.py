@@ -313,3 +313,25 @@ def test_the_page_says_what_made_our_table_and_how_long_it_took():
     assert f"AMD EPYC {made['AMD EPYC']} runs, Intel Xeon with AMX {made['Intel']}" in page
     hours = sum(record["timings"]["seconds"] for record in records if record["seed"] == 0) / 3600
     assert f"{hours:.1f} core-hours, it takes about {round(30 * hours, -1):.0f} of them" in page
+
+
+def test_the_page_says_which_cells_were_trained_again_and_they_are_equal_bit_for_bit():
+    page = (RESULTS / "README.md").read_text()
+    (path,) = (RESULTS / "verify").glob("*.json")
+    report = json.loads(path.read_text())
+    assert f"`python -m benchmark.verify {OURS} --sample {report['sample']} --together 1`" in page
+    assert f"when it held {report['of']}" in page
+    assert report["provenance"]["device"] == "AMD EPYC"
+    cells = {(cell["config"], cell["seed"]) for cell in report["cells"]}
+    assert cells == {("[3,2,5]", 0), ("[4,2,4]", 0), ("[1,2,7]", 5)}
+    assert cells == {(again["config"], again["seed"]) for again in report["records"]}
+    assert len(report["records"]) == report["sample"] == 3
+    for again in report["records"]:
+        kept = json.loads(
+            (RESULTS / "ledgers" / OURS / "records" / f"{again['number']:03d}-seed{again['seed']}.json").read_text()
+        )
+        assert again["curves"] == kept["curves"]
+        assert again["provenance"]["git_commit"] == report["provenance"]["git_commit"]
+        assert again["provenance"]["git_commit"] != kept["provenance"]["git_commit"]
+        assert again["timings"]["finished"][:10] > kept["timings"]["finished"][:10]
+        assert not again["provenance"]["git_dirty"]
