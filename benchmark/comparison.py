@@ -31,7 +31,6 @@ from benchmark.scoring import (
     redraw_normal,
     significant_pairs,
     simulated,
-    welch_freedom,
 )
 from benchmark.space import Config
 from benchmark.streams import stream
@@ -73,8 +72,7 @@ class Cell:
 class Line:
     """One configuration in both tables.
 
-    delta  B - A with Welch's interval, in points; None for it where no noise is known
-    pooled whether the std of either side is that of all its configurations, since its n is 1
+    delta  B - A in points, with its interval by the pooled stds of both tables; None for it where no noise is known
     """
 
     number: int
@@ -82,7 +80,6 @@ class Line:
     a: Cell
     b: Cell
     delta: Estimate
-    pooled: bool
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,9 @@ class Leaders:
     """The best of one table, and the seeds that would tell them apart.
 
     configs  the best five, best first
-    chances  that each is truly the best of all: the posterior under the usual flat prior of mean and log std, so from
-             tables redrawn as mean + std / sqrt(n) x Student's t of the std's freedom, ties shared
+    chances  that each is truly the best of all: the posterior under the usual flat prior of the means and of the log of
+             their common std s with f degrees of freedom: means redrawn as mean + sigma / sqrt(n) x normal,
+             sigma = s sqrt(f / chi squared of f) of each draw; ties shared
     gaps     in points, each to the next
     seeds    per configuration, that resolve each gap (power 80 %, two-sided 5 %); None for a gap of 0
     more     runs that are missing until every one of them has the largest of these; None likewise
@@ -123,8 +121,9 @@ class Side:
 
     holds     configurations in the whole table
     n         fewest and most seeds of a compared configuration
-    lone      compared configurations with one seed only: `pooled` stands in for their std
+    lone      compared configurations with one seed only: they have no std of their own
     median    of the stds, in points
+    std_spread  how far apart the stds of configurations lie, as a share in [0, 1]: see the function of that name
     late      tau-b of pooling late, n_0, the layers before the first pooling; late_given_macs: partial, given MACs
     resolved  pairs that differ significantly, as "better > worse"; None where no noise is known, like ceiling
     """
@@ -138,6 +137,7 @@ class Side:
     lone: int
     median: float | None
     pooled: Pooled | None
+    std_spread: float | None
     ceiling: Ceiling | None
     macs: Estimate
     late: Estimate
@@ -259,10 +259,14 @@ def compare(a: GroundTruth, b: GroundTruth, *, margin: float = MARGIN, draws: in
     margin  points within which paired tables are to be called equal
     draws   number of redrawn tables, for intervals and ceilings
 
-    Where a configuration has one seed, the pooled std of its table stands in for its own; where no configuration
-    has two, that table has no noise to reckon with, and whatever needs it is None.
+    Where tables are redrawn, a configuration has the std of its own seeds; where it has one seed, the pooled one stands in.
+    Where no configuration has two, that table has no noise to reckon with, and whatever needs it is None.
 
-    Delta of a configuration: Welch's t interval (Welch, 1947). Intervals of tau, Spearman, Pearson: percentiles over
+    Tests and intervals of single configurations take the std of a table as one, pooled over its configurations, as a
+    one-way analysis of variance does: of two or three seeds, an own std says next to nothing. `std_spread` says whether
+    the stds contradict that.
+
+    Delta of a configuration: the t interval of two means whose stds differ, those pooled (Welch, 1947). Intervals of tau, Spearman, Pearson: percentiles over
     tables that are redrawn as `benchmark.score` does, both at once, with the same seeds in both where all are paired.
     They hold the noise twice, once in the means and once in the redrawing, so they lie below the value of a high tau.
     Given MACs: Kendall's partial tau-b, as `benchmark.score` has it. Where MACs explain all of both sides it is near 0
@@ -270,8 +274,8 @@ def compare(a: GroundTruth, b: GroundTruth, *, margin: float = MARGIN, draws: in
     share nothing else, have (2 / pi asin(sin(pi t / 2)^2) - t^2) / (1 - t^2), 0.11 at t = 0.5.
     One truth: tables drawn as normal(mean of both, std / sqrt(n)); its spread holds noise too, so it is a little high.
     Ratio of stds: F interval; it takes the tables as independent and all configurations of one to vary alike.
-    Resolved: Welch's t-test, p-values adjusted over all pairs (Benjamini and Hochberg, 1995), at most 5 %. Of two
-    configurations that both borrow the pooled std there is one std, with its own degrees of freedom.
+    Resolved: Student's t-test with the pooled std, p-values adjusted over all pairs (Benjamini and Hochberg, 1995), at
+    most 5 %.
 
     Seeds that resolve a gap d: the smallest n per configuration at which a two-sample t-test (two-sided 5 %) has power
     80 % at noncentrality d sqrt(n / 2) / s, s the pooled std; for large n: 2 (z_0.975 + z_0.8)^2 s^2 / d^2. The gap is
@@ -400,12 +404,13 @@ def _side(compared: _Compared, other: Array, draws: int) -> Side:
         lone=len(rows) - len(stds),
         median=float(np.median(stds)) if stds else None,
         pooled=pooled,
+        std_spread=std_spread(rows, stream("compare", "std_spread")) if noisy else None,
         ceiling=ceiling_of(known, draws, stream("compare", "ceiling")) if noisy else None,
         macs=_told_by(compared.macs, compared, kendall),
         late=_told_by(compared.late, compared, kendall),
         late_given_macs=_told_by(compared.late, compared, _beyond(compared.macs)),
-        resolved=_resolved(rows, known) if noisy else None,
-        leaders=_leaders(rows, known, noisy.std, draws) if noisy else None,
+        resolved=_resolved(rows, known, noisy) if noisy else None,
+        leaders=_leaders(rows, known, noisy, draws) if noisy else None,
         settling=_settling(compared, other),
     )
 
@@ -426,11 +431,34 @@ def _told_by(predictor: Array | None, compared: _Compared, measure: Callable[[Ar
     return Estimate(value, percentiles(measure(compared.redrawn, predictor)))
 
 
-def _resolved(rows: Sequence[Row], known: Estimates) -> tuple[str, ...]:
+def std_spread(rows: Sequence[Row], generator: np.random.Generator, draws: int = 10_000) -> float | None:
+    """How far apart the stds of configurations lie: the share of tables with one common std where they lie closer.
+
+    Near 1: configurations differ in their noise; near 0: the stds are more alike than independent seeds of one normal
+    noise would make them. Measured by Bartlett's statistic (1937), f log(pooled variance) - sum (n - 1) log(variance), against
+    `draws` simulated tables with the same n, since its chi-squared approximation is poor at two seeds. None where fewer
+    than two configurations have several seeds, or a std is 0.
+    """
+    import numpy as np
+
+    several = [(row.n - 1, row.std) for row in rows if row.std is not None]
+    if len(several) < 2 or any(std == 0 for _, std in several):
+        return None
+    freedom, stds = map(np.array, zip(*several, strict=True))
+
+    def bartlett(variances: Array) -> Array:
+        pooled = (variances * freedom).sum(axis=-1) / freedom.sum()
+        return freedom.sum() * np.log(pooled) - (freedom * np.log(variances)).sum(axis=-1)
+
+    simulated_tables = bartlett(generator.chisquare(freedom, (draws, len(freedom))) / freedom)
+    return float((simulated_tables < bartlett(stds**2)).mean())
+
+
+def _resolved(rows: Sequence[Row], known: Estimates, noise: Pooled) -> tuple[str, ...]:
     pairs = combinations(rows, 2)  # in the order of `significant_pairs`
     return tuple(
         f"{x.config} > {y.config}" if x.mean > y.mean else f"{y.config} > {x.config}"
-        for (x, y), differs in zip(pairs, significant_pairs(known), strict=True)
+        for (x, y), differs in zip(pairs, significant_pairs(known, noise), strict=True)
         if differs
     )
 
@@ -439,17 +467,18 @@ def _reversed(pair: str) -> str:
     return " > ".join(reversed(pair.split(" > ")))
 
 
-def _leaders(rows: Sequence[Row], known: Estimates, std: float, draws: int) -> Leaders:
+def _leaders(rows: Sequence[Row], known: Estimates, noise: Pooled, draws: int) -> Leaders:
     import numpy as np
 
     best = sorted(rows, key=lambda row: (-row.mean, row.config))[:TOP]
-    t = stream("compare", "best").standard_t(known.freedom, (draws, len(rows)))
-    redrawn = known.means + np.sqrt(known.variances) * t
+    generator = stream("compare", "best")
+    sigma = noise.std * np.sqrt(noise.freedom / generator.chisquare(noise.freedom, (draws, 1)))
+    redrawn = known.means + sigma / np.sqrt(known.n) * generator.standard_normal((draws, len(rows)))
     first = redrawn == redrawn.max(axis=1, keepdims=True)
     shares = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
     chances = dict(zip((row.config for row in rows), shares, strict=True))
     gaps = tuple(tidy(x.mean - y.mean) for x, y in pairwise(best))
-    seeds = tuple(seeds_needed(gap, std) for gap in gaps)
+    seeds = tuple(seeds_needed(gap, noise.std) for gap in gaps)
     enough = None if None in seeds else max(n for n in seeds if n is not None)
     more = None if enough is None else sum(max(0, enough - row.n) for row in best)
     return Leaders(
@@ -576,7 +605,7 @@ def _std_ratio(a: Pooled | None, b: Pooled | None) -> Estimate:
 
 def _lines(a: _Compared, b: _Compared) -> tuple[Line, ...]:
     lines = []
-    for x, y, interval in zip(a.rows, b.rows, _welch(a, b), strict=True):
+    for x, y, interval in zip(a.rows, b.rows, _delta_intervals(a, b), strict=True):
         lines.append(
             Line(
                 number=a.table.space.number(x.config),
@@ -584,7 +613,6 @@ def _lines(a: _Compared, b: _Compared) -> tuple[Line, ...]:
                 a=_cell(x, a.rows),
                 b=_cell(y, b.rows),
                 delta=Estimate(tidy(y.mean - x.mean), interval),
-                pooled=interval is not None and 1 in (x.n, y.n),
             )
         )
     return tuple(lines)
@@ -594,19 +622,19 @@ def _cell(row: Row, rows: Sequence[Row]) -> Cell:
     return Cell(row.mean, row.std, row.n, 1 + sum(other.mean > row.mean for other in rows))
 
 
-def _welch(a: _Compared, b: _Compared) -> list[Interval | None]:
-    """The t interval of each difference of two means; None where both variances are 0 or not known."""
-    import numpy as np
+def _delta_intervals(a: _Compared, b: _Compared) -> list[Interval | None]:
+    """The t interval of each difference of two means; None where no noise is known, or there is none."""
     from scipy.stats import t
 
-    if not (a.pooled and b.pooled):
+    if not (a.pooled and b.pooled) or a.pooled.std == b.pooled.std == 0:
         return [None] * len(a.rows)
-    total = a.known.variances + b.known.variances
-    with np.errstate(invalid="ignore"):
-        freedom = welch_freedom(a.known.variances, a.known.freedom, b.known.variances, b.known.freedom)
-    half = t.ppf(1 - LEVEL / 2, freedom) * np.sqrt(total)
-    delta = b.known.means - a.known.means
-    return [(float(d - h), float(d + h)) if v > 0 else None for d, h, v in zip(delta, half, total, strict=True)]
+    intervals: list[Interval | None] = []
+    for x, y in zip(a.rows, b.rows, strict=True):
+        one, other = a.pooled.std**2 / x.n, b.pooled.std**2 / y.n
+        freedom = (one + other) ** 2 / (one**2 / a.pooled.freedom + other**2 / b.pooled.freedom)
+        half = float(t.ppf(1 - LEVEL / 2, freedom)) * math.sqrt(one + other)
+        intervals.append((y.mean - x.mean - half, y.mean - x.mean + half))
+    return intervals
 
 
 # --- the same seeds in both ---

@@ -55,26 +55,14 @@ class Ceiling:
 class Estimates:
     """The means of some rows of a table and how far they may be off.
 
-    means    (C,) accuracies, in per cent
-    stds     (C,) over seeds, in points
-    n        (C,) seeds behind each mean
-    freedom  (C,) degrees of freedom of each std
+    means  (C,) accuracies, in per cent
+    stds   (C,) over seeds, in points
+    n      (C,) seeds behind each mean
     """
 
     means: Array
     stds: Array
     n: Array
-    freedom: Array
-
-    @property
-    def lone(self) -> Array:
-        """(C,) whether there is one seed, so that the std is the one that others lend to all of these."""
-        return self.n == 1
-
-    @property
-    def variances(self) -> Array:
-        """(C,) of the means."""
-        return self.stds**2 / self.n
 
 
 @dataclass(frozen=True)
@@ -267,8 +255,9 @@ def score(
     the table holds them for all; else normal(mean, std / sqrt(n)) - and, where several rankings are given,
     these with replacement too. Draws in which a table has a single value are left out.
 
-    Pairs that differ significantly: Welch's t-test on mean, std and n of the two configurations, p-values
-    adjusted over all pairs (Benjamini and Hochberg, 1995), kept where at most 5 %. Over those,
+    Pairs that differ significantly: Student's t-test of the two means with the std pooled over all configurations and
+    its degrees of freedom, as in a one-way analysis of variance (of two or three seeds, an own std says next to nothing),
+    p-values adjusted over all pairs (Benjamini and Hochberg, 1995), kept where at most 5 %. Over those,
     tau = (concordant - discordant) / sqrt(pairs x pairs not tied by the ranking).
 
     Partial tau given MACs (Kendall, 1942), s the scores, a the accuracies, m the MACs, each t a tau-b:
@@ -303,7 +292,9 @@ def score(
         known = estimates(table.rows)
         ceiling = ceiling_of(known, draws, generator)
         tables = _redraw(table, means, draws, generator)
-        significant = significant_pairs(known)
+        noise = pool(table.rows)
+        assert noise is not None  # every configuration has two seeds or more
+        significant = significant_pairs(known, noise)
     context = _Context(space, means, baseline, tables, significant)
     return Score(
         table=table.name,
@@ -474,10 +465,9 @@ def estimates(rows: Sequence[Row], pooled: Pooled | None = None) -> Estimates:
     """What rows say; where one has a single seed, so no std of its own, `pooled` stands in."""
     import numpy as np
 
-    lone = pooled or Pooled(0.0, 0)
-    n = np.array([row.n for row in rows])
-    stds = np.array([lone.std if row.std is None else row.std for row in rows])
-    return Estimates(np.array([row.mean for row in rows]), stds, n, np.where(n > 1, n - 1, lone.freedom))
+    lone = pooled.std if pooled else 0.0
+    stds = np.array([lone if row.std is None else row.std for row in rows])
+    return Estimates(np.array([row.mean for row in rows]), stds, np.array([row.n for row in rows]))
 
 
 def pool(rows: Iterable[Row]) -> Pooled | None:
@@ -543,26 +533,18 @@ def simulated(values: Array) -> Simulated | None:
     return Simulated(float(np.nanmean(values)), *interval) if interval else None
 
 
-def welch_freedom(one: Array, freedom_one: Array, other: Array, freedom_other: Array) -> Array:
-    """Degrees of freedom of the difference of two means, from the variances of the means (Welch, 1947)."""
-    return (one + other) ** 2 / (one**2 / freedom_one + other**2 / freedom_other)
-
-
-def significant_pairs(known: Estimates) -> Array:
+def significant_pairs(known: Estimates, noise: Pooled) -> Array:
     """(pairs,) whether two configurations differ, as the docstring of `score` says."""
     import numpy as np
     from scipy.stats import false_discovery_control, t
 
-    variance = known.variances
     i, j = np.triu_indices(len(known.means), k=1)
-    total = variance[i] + variance[j]
     difference = np.abs(known.means[i] - known.means[j])
-    p = np.where(difference > 0, 0.0, 1.0)  # where neither varies, any difference is one
-    noisy = total > 0
-    i, j, total = i[noisy], j[noisy], total[noisy]
-    freedom = welch_freedom(variance[i], known.freedom[i], variance[j], known.freedom[j])
-    freedom = np.where(known.lone[i] & known.lone[j], known.freedom[i], freedom)  # one std, not two: Student's own test
-    p[noisy] = 2 * t.sf(difference[noisy] / np.sqrt(total), freedom)
+    if noise.std > 0:
+        error = noise.std * np.sqrt(1 / known.n[i] + 1 / known.n[j])
+        p = 2 * t.sf(difference / error, noise.freedom)
+    else:
+        p = np.where(difference > 0, 0.0, 1.0)  # where nothing varies, any difference is one
     return false_discovery_control(np.clip(p, 0, 1)) <= LEVEL
 
 
