@@ -119,13 +119,13 @@ class Settling:
 class Side:
     """One table, as far as it is compared.
 
-    holds     configurations in the whole table
-    n         fewest and most seeds of a compared configuration
-    lone      compared configurations with one seed only: they have no std of their own
-    median    of the stds, in points
+    holds       configurations in the whole table
+    n           fewest and most seeds of a compared configuration
+    lone        compared configurations with one seed only: they have no std of their own
+    median      of the stds, in points
     std_spread  how far apart the stds of configurations lie, as a share in [0, 1]: see the function of that name
-    late      tau-b of pooling late, n_0, the layers before the first pooling; late_given_macs: partial, given MACs
-    resolved  pairs that differ significantly, as "better > worse"; None where no noise is known, like ceiling
+    late        tau-b of pooling late, n_0, the layers before the first pooling; late_given_macs: partial, given MACs
+    resolved    pairs that differ significantly, as "better > worse"; None where no noise is known, like ceiling
     """
 
     name: str
@@ -266,9 +266,10 @@ def compare(a: GroundTruth, b: GroundTruth, *, margin: float = MARGIN, draws: in
     one-way analysis of variance does: of two or three seeds, an own std says next to nothing. `std_spread` says whether
     the stds contradict that.
 
-    Delta of a configuration: the t interval of two means whose stds differ, those pooled (Welch, 1947). Intervals of tau, Spearman, Pearson: percentiles over
-    tables that are redrawn as `benchmark.score` does, both at once, with the same seeds in both where all are paired.
-    They hold the noise twice, once in the means and once in the redrawing, so they lie below the value of a high tau.
+    Delta of a configuration: the t interval of two means, with both pooled stds and Welch's degrees of freedom (1947).
+    Intervals of tau, Spearman, Pearson: percentiles over tables that are redrawn as `benchmark.score` does, both at once,
+    with the same seeds in both where all are paired. They hold the noise twice, once in the means and once in the
+    redrawing, so they lie below the value of a high tau.
     Given MACs: Kendall's partial tau-b, as `benchmark.score` has it. Where MACs explain all of both sides it is near 0
     but not 0, for it takes out the order, not the size: normal variables of which each has tau t with MACs, and which
     share nothing else, have (2 / pi asin(sin(pi t / 2)^2) - t^2) / (1 - t^2), 0.11 at t = 0.5.
@@ -435,9 +436,9 @@ def std_spread(rows: Sequence[Row], generator: np.random.Generator, draws: int =
     """How far apart the stds of configurations lie: the share of tables with one common std where they lie closer.
 
     Near 1: configurations differ in their noise; near 0: the stds are more alike than independent seeds of one normal
-    noise would make them. Measured by Bartlett's statistic (1937), f log(pooled variance) - sum (n - 1) log(variance), against
-    `draws` simulated tables with the same n, since its chi-squared approximation is poor at two seeds. None where fewer
-    than two configurations have several seeds, or a std is 0.
+    noise would make them. Measured by Bartlett's statistic (1937), f log(pooled variance) - sum (n - 1) log(variance),
+    f = sum (n - 1), against `draws` simulated tables with the same n, since its chi-squared approximation is poor at two
+    seeds. None where fewer than two configurations have several seeds, or a std is 0.
     """
     import numpy as np
 

@@ -250,11 +250,6 @@ def test_how_far_apart_stds_lie():
     assert spread([0.1, 0.0] * 18, [3] * 36) is None
 
 
-def test_no_published_std_is_far_from_the_others():
-    """A finding: stds of three independent seeds are hardly ever so alike. results/README.md says so."""
-    assert std_spread(PUBLISHED.rows, np.random.default_rng(0), 100_000) < 1e-4
-
-
 def test_two_that_borrow_one_std_have_its_freedom_and_no_more():
     """std 1 with 2 degrees of freedom; single seeds apart by d: Student's t = d / sqrt(2)."""
     edge, too_near = (t.isf(0.025, freedom) * math.sqrt(2) for freedom in (2, 4))  # 4 are what Welch would give

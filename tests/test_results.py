@@ -298,7 +298,9 @@ def test_the_page_says_whose_noise_is_borrowed_and_by_what_commands_the_runs_wer
     assert runs == commands
     planned = sum(seed < 3 for _, seed in runs)
     assert f"holds {len(runs)} runs: {planned} of the 108 of seeds 0, 1 and 2" in page
-    assert f"seed 1 of the first {FIRST}," in page
+    ofs = [sum(seed == which for _, seed in runs) for which in (0, 1, 2)]
+    assert f"(seed 0 of all {ofs[0]} configurations, seed 1 of the first {ofs[1]}, seed 2 of {ofs[2]})" in page
+    assert (ofs[1], sum(ofs)) == (FIRST, planned)
     assert f"--configs 1-{FIRST} --seeds 0 1" in page
     assert f"and {len(runs) - planned} of further seeds" in page
     lone = [line["config"] for line in found["lines"] if line["b"]["n"] == 1]
@@ -320,10 +322,18 @@ def test_the_page_says_whether_noise_may_be_pooled():
     assert f"in {100 * theirs:.1f} % of 10,000 simulated tables" in page
     rows = load_table("published").rows
     assert (min(row.std for row in rows), max(row.std for row in rows)) == (0.06, 0.18)
-    as_of = {n: std_spread([replace(row, n=n) for row in rows], np.random.default_rng(0)) for n in (3, 4, 7)}
-    assert as_of[3] < 0.0005
+    as_of = {n: std_spread([replace(row, n=n) for row in rows], np.random.default_rng(0), 100_000) for n in (3, 4, 7)}
+    assert as_of[3] < 1e-4
     assert as_of[4] < 0.01
     assert 0.3 < as_of[7] < 0.7
+
+
+def test_the_page_of_the_numerics_says_on_how_many_pairs_both_agree():
+    (path,) = (RESULTS / "numerics").glob("*.json")
+    found = json.loads(path.read_text())
+    assert found["agree"] == found["resolved"]
+    page = " ".join((RESULTS / "numerics" / "README.md").read_text().split())
+    assert f"they agree on all {found['agree']} that both resolve" in page
 
 
 def test_the_page_says_what_made_our_table_and_how_long_it_took():
