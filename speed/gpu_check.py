@@ -14,6 +14,7 @@ faster. Writes all of it to one JSON below `results/speed`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -259,39 +260,41 @@ def main(argv: Sequence[str] | None = None) -> int:
             result["left_out"].append({"what": what, "why": why})
         return bool(why)
 
-    usable = [name for name in reversed(engine.ENGINES) if name == engine.working_engine(name, SPACE, RECIPE, device)]
-    result["engines"] = usable
+    result["engines"] = []
     peak, bandwidth = result["rates"]["bf16_flops_per_second"], result["rates"]["copy_bytes_per_second"]
     print(f"{result['device']}, torch {result['torch']}: {peak / 1e12:.0f} TFLOP/s, {bandwidth / 1e12:.2f} TB/s copied")
     print(
         f"{'config':<10}{'engine':<10}{'runs':>5}{'images/s':>12}{'of FLOP/s':>11}{'of copy':>9}{'ready s':>9}{'GB':>6}"
     )
-    tasks = [(config, name, 1) for name in usable for config in configs]
     ks = TOGETHER_FULL if options.full else TOGETHER
-    tasks += [(config, name, k) for name in usable if name != "eager" for k in ks for config in configs]
-    for config, name, together in tasks:
-        if left_out(f"{config} {name} x {together}", name):
+    for name in reversed(engine.ENGINES):  # compiling takes longest, so what needs none of it is measured by then
+        if left_out(f"engine {name}", name) or name != engine.working_engine(name, SPACE, RECIPE, device):
             continue
-        try:
-            row = training_pace(dataset, config, name, together, device, seconds)
-        except Exception as error:  # too little memory for so many, say: the others still count
-            failed(f"{config} {name} x {together}", error)
-            continue
-        pace = row["images_per_second"]
-        row["share_of_flops"] = step_flops(SPACE, config) * pace / peak
-        row["share_of_copy"] = step_bytes(SPACE, config) * pace / bandwidth
-        result["training"].append(row)
-        keep()
-        shares = f"{row['share_of_flops']:>10.1%} {row['share_of_copy']:>8.0%}"
-        ready, memory = row["seconds_to_get_ready"], row["peak_memory_bytes"] / 1e9
-        print(
-            f"{row['config']:<10}{name:<10}{together:>5}{pace:>12,.0f} {shares}{ready:>9.1f}{memory:>6.1f}", flush=True
-        )
+        result["engines"].append(name)
+        for config, together in itertools.product(configs, (1, *ks) if name != "eager" else (1,)):
+            if left_out(f"{config} {name} x {together}", name):
+                continue
+            try:
+                row = training_pace(dataset, config, name, together, device, seconds)
+            except Exception as error:  # too little memory for so many, say: the others still count
+                failed(f"{config} {name} x {together}", error)
+                continue
+            pace = row["images_per_second"]
+            row["share_of_flops"] = step_flops(SPACE, config) * pace / peak
+            row["share_of_copy"] = step_bytes(SPACE, config) * pace / bandwidth
+            result["training"].append(row)
+            keep()
+            shares = f"{row['share_of_flops']:>10.1%} {row['share_of_copy']:>8.0%}"
+            ready, memory = row["seconds_to_get_ready"], row["peak_memory_bytes"] / 1e9
+            print(
+                f"{row['config']:<10}{name:<10}{together:>5}{pace:>12,.0f} {shares}{ready:>9.1f}{memory:>6.1f}",
+                flush=True,
+            )
     result["table_minutes"] = table_minutes(result["training"], configs)
     for name, minutes in result["table_minutes"].items():
         print(f"whole table, {name}: {minutes:.1f} min")
     for method, what in ((Spos(), f"mixture M = {MIXTURE}"), (Darts(), "darts")):
-        for name in usable:
+        for name in result["engines"]:
             if left_out(f"{what}, {name}", name):
                 continue
             try:
