@@ -375,17 +375,19 @@ def test_the_page_says_what_made_our_table_and_how_long_it_took():
     assert f"{hours:.1f} core-hours, it takes about {round(30 * hours, -1):.0f} of them" in page
 
 
-def test_the_page_says_which_cells_were_trained_again_and_they_are_equal_bit_for_bit():
+VERIFIED = sorted((RESULTS / "verify").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", VERIFIED, ids=lambda path: path.stem)
+def test_cells_trained_again_by_later_code_are_equal_bit_for_bit(path):
     page = (RESULTS / "README.md").read_text()
-    (path,) = (RESULTS / "verify").glob("*.json")
     report = json.loads(path.read_text())
-    assert f"`python -m benchmark.verify {OURS} --sample {report['sample']} --together 1`" in page
-    assert f"when it held {report['of']}" in page
+    flags = f"--sample {report['sample']}" + (f" --seed {report['seed']}" if report["seed"] else "") + " --together 1`"
+    assert f"{flags}, when it held {report['of']}" in page
     assert report["provenance"]["device"] == "AMD EPYC"
     cells = {(cell["config"], cell["seed"]) for cell in report["cells"]}
-    assert cells == {("[3,2,5]", 0), ("[4,2,4]", 0), ("[1,2,7]", 5)}
     assert cells == {(again["config"], again["seed"]) for again in report["records"]}
-    assert len(report["records"]) == report["sample"] == 3
+    assert len(report["records"]) == report["sample"]
     for again in report["records"]:
         kept = json.loads(
             (RESULTS / "ledgers" / OURS / "records" / f"{again['number']:03d}-seed{again['seed']}.json").read_text()
@@ -393,5 +395,13 @@ def test_the_page_says_which_cells_were_trained_again_and_they_are_equal_bit_for
         assert again["curves"] == kept["curves"]
         assert again["provenance"]["git_commit"] == report["provenance"]["git_commit"]
         assert again["provenance"]["git_commit"] != kept["provenance"]["git_commit"]
-        assert again["timings"]["finished"][:10] > kept["timings"]["finished"][:10]
+        assert again["timings"]["finished"] > kept["timings"]["finished"]
         assert not again["provenance"]["git_dirty"]
+
+
+def test_the_page_says_which_cells_were_trained_again():
+    again = [{(c["config"], c["seed"]) for c in json.loads(path.read_text())["cells"]} for path in VERIFIED]
+    assert again == [
+        {("[3,2,5]", 0), ("[4,2,4]", 0), ("[1,2,7]", 5)},
+        {("[3,5,2]", 0), ("[3,1,6]", 1), ("[2,2,6]", 2), ("[2,1,7]", 4)},
+    ]
