@@ -17,6 +17,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from benchmark.errors import Failure as Failure
+    from benchmark.errors import UsageError as UsageError
     from benchmark.ranking import Ranking as Ranking
     from benchmark.ranking import read_scores as read_scores
     from benchmark.recipe import Recipe as Recipe
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Failure": "errors",
+    "UsageError": "errors",
     "Config": "space",
     "PoolingSpace": "space",
     "load_space": "space",

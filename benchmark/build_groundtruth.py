@@ -41,7 +41,7 @@ def arguments() -> cli.Parser:
     parser.add_argument("--configs", nargs="+", metavar="C", help='numbers, ranges or configurations: 1-36 "[4,3,3]"')
     parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], metavar="N", help="default 0 1 2")
     parser.add_argument("--out", type=cli.folder, default="results", metavar="DIR", help="default ./results")
-    parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
+    cli.add_data(parser)
     cli.add_device(parser)
     cli.add_loader(parser)
     parser.add_argument(
@@ -288,6 +288,7 @@ def _slurm_lines(
 
 def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
     """The runs without a record, in order. A corrupt record is set aside, with a line, and counts as missing."""
+    asked = set(runs)
     for run in ledger.recorded():
         try:
             ledger.read(run)
@@ -295,7 +296,13 @@ def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
         except CorruptRecord as error:
             with ledger.claim(run, wait=True) as mine:
                 if mine and ledger.record_path(run).exists():  # another builder may have been quicker
-                    cli.say(f"{error}: kept as {ledger.set_aside(run).name}, to be trained again")
+                    what = (
+                        "to be trained again"
+                        if run in asked
+                        else "and out of the table until it is trained again, with "
+                        + shlex.join(["--configs", str(run.config), "--seeds", str(run.seed)])
+                    )
+                    cli.say(f"{error}: kept as {ledger.set_aside(run).name}, {what}")
     done = set(ledger.recorded())
     return [run for run in runs if run not in done]
 

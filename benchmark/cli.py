@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import shlex
@@ -95,6 +96,13 @@ def add_fields(parser: argparse.ArgumentParser, record: type, title: str) -> Non
         )
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """`--data`, the same for every command that reads images."""
+    parser.add_argument(
+        "--data", type=folder, metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache"
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """`--device` and `--engine`, the same for every command that trains."""
     parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
@@ -160,15 +168,37 @@ def seed(text: str) -> int:
 
 def positive(text: str) -> int:
     if not re.fullmatch(r"\d{1,6}", text, re.ASCII) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 to 999999")
     return int(text)
 
 
 def folder(text: str) -> str:
-    """A folder to write to, there already or not."""
-    if Path(text).exists() and not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"'{text}' is a file: give a folder")
+    """A folder, there already or to be made."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' names no folder: give one, . for this one")
+    for path in (Path(text), *Path(text).parents):
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:  # e.g. a name that is too long
+            why = getattr(error, "strerror", None) or error
+            raise argparse.ArgumentTypeError(f"'{text[:80]}' cannot name a folder ({why}): give another") from None
+        if not path.is_dir():
+            raise argparse.ArgumentTypeError(f"'{path}' is no folder: give one, or a new name")
+        break
     return text
+
+
+def number(text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a finite number")
+    return value
 
 
 def duration(text: str) -> float:
@@ -207,6 +237,8 @@ def print_json(value: Any) -> None:
 
 def _one_line(error: Exception) -> str:
     """What a message quotes (a flag, a file's name) may hold line breaks."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return " ".join(f"{error.filename}: {error.strerror}".splitlines())
     return " ".join(str(error).splitlines())
 
 

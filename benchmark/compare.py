@@ -37,7 +37,7 @@ def arguments() -> cli.Parser:
     parser = cli.Parser(prog="python -m benchmark.compare", description=__doc__)
     parser.add_argument("a", metavar="A", help="a table's name or path")
     parser.add_argument("b", metavar="B", help="another's")
-    parser.add_argument("--margin", type=float, default=MARGIN, metavar="X", help=f"points; default {MARGIN}")
+    parser.add_argument("--margin", type=cli.number, default=MARGIN, metavar="X", help=f"points; default {MARGIN}")
     parser.add_argument("--out", type=cli.folder, metavar="DIR", help="also write A-vs-B.md and A-vs-B.json there")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     return parser

@@ -34,7 +34,7 @@ from benchmark.scoring import (
 )
 from benchmark.space import Config
 from benchmark.streams import stream
-from benchmark.table import DECIMALS, GroundTruth, Row
+from benchmark.table import DECIMALS, GroundTruth, Row, distinct_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -239,14 +239,18 @@ class Comparison:
 
     @property
     def name(self) -> str:
-        return f"{self.a.name}-vs-{self.b.name}"
+        return "-vs-".join(distinct_name(side.name, side.sha256) for side in (self.a, self.b))
 
     @property
     def command(self) -> str:
-        """What makes this comparison of tables that lie in `results/tables`."""
+        """What makes this comparison of tables that lie in `results/tables`; of others, with a place for their folder."""
         margin = self.paired.margin if self.paired else MARGIN
         flags = [] if margin == MARGIN else ["--margin", f"{margin:g}"]
-        return shlex.join(["python", "-m", "benchmark.compare", self.a.name, self.b.name, *flags])
+        tables = [
+            side.name if distinct_name(side.name, side.sha256) == side.name else f"FOLDER/{side.name}.csv"
+            for side in (self.a, self.b)
+        ]
+        return shlex.join(["python", "-m", "benchmark.compare", *tables, *flags])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON types, to 8 significant digits; None where there is no number."""

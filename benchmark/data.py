@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.cli import Parser, command, say
+from benchmark.cli import Parser, add_data, command, say
 from benchmark.errors import Failure, UsageError
 from benchmark.files import write_atomically
 from benchmark.recipe import Recipe
@@ -179,7 +179,7 @@ def load(name: str, root: Path | str | None = None, download: bool = True) -> Da
 
 
 def _by_hand(root: Path) -> str:
-    return f"fetch cifar-10-python.tar.gz from {CIFAR10_PAGE} and unpack it in {root}, or use --dataset synthetic"
+    return f"fetch cifar-10-python.tar.gz from {CIFAR10_PAGE} and unpack it in {root}, or train on --dataset synthetic"
 
 
 def read_cifar10(root: Path) -> tuple[dict[str, bytes], list[str]]:
@@ -469,7 +469,7 @@ def crop_and_flip(windows: Tensor, chosen: Tensor, top: Tensor, left: Tensor, mi
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m benchmark.data [--data DIR]`: has CIFAR-10 in place, or says why not."""
     parser = Parser(prog="python -m benchmark.data", description="Checks CIFAR-10, and fetches it where it is missing.")
-    parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
+    add_data(parser)
     options = parser.parse(argv)
     found = load("cifar10", options.data)
     print(

@@ -545,7 +545,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.Parser(prog="python -m benchmark.data_ffcv", description=__doc__)
     parser.add_argument("verb", choices=["write"], help="write: a .beton for each split, where it is not there yet")
     parser.add_argument("dataset", choices=[*data.STATISTICS, *FOLDERS])
-    parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
+    cli.add_data(parser)
     folders = parser.add_argument_group("of image folders")
     folders.add_argument("--images", metavar="DIR", help="the folder that holds them")
     folders.add_argument(

@@ -34,7 +34,7 @@ from benchmark.recipe import SearchRecipe
 from benchmark.scoring import Score, score
 from benchmark.search import Search
 from benchmark.space import require_trainable
-from benchmark.table import GroundTruth, load_table
+from benchmark.table import GroundTruth, distinct_name, load_table
 
 DEFAULT_METHOD = "mixture"
 ALL = "all"
@@ -59,7 +59,7 @@ def arguments(method: type[Any] | None) -> cli.Parser:
     if method is not None:
         parser.add_argument("--recipe", default="paper", metavar="R", help="paper (default) or smoke")
         parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0], metavar="N", help="default 0")
-        parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
+        cli.add_data(parser)
         cli.add_device(parser)
         parser.add_argument(
             "--together", type=cli.positive, default=1, metavar="K", help="seeds at once, on Slurm per task (default 1)"
@@ -284,7 +284,7 @@ def _carried_out(plan: Plan, table: GroundTruth, options: Any, words: list[str],
             return code
     result = score([read_ranking(search.path(seed)) for seed in seeds], table)
     stem = search.path(seeds[0]).stem + "".join(f"-{seed}" for seed in seeds[1:])
-    kept = Path(options.out) / "scores" / f"{stem}-vs-{table.name}.json"
+    kept = Path(options.out) / "scores" / f"{stem}-vs-{distinct_name(table.name, table.sha256)}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(kept, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
     cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)} and {kept}")

@@ -67,9 +67,10 @@ class Ledger:
             said = json.loads(path.read_bytes())
             return cls(Path(folder), load_space(said["space"]), Recipe.stated(said["recipe"], said["recipe_hash"]))
         except OSError as error:
-            raise UsageError(f"{folder} is no ledger: {path.name} cannot be read ({error.strerror or error})") from None
-        except (ValueError, TypeError, KeyError) as error:
-            raise UsageError(f"{path}: states no recipe of a ledger ({error})") from None
+            why = f"{folder} is no ledger: {path.name} cannot be read ({error.strerror or error})"
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            why = f"{path}: states no recipe of a ledger ({error})"
+        raise UsageError(f"{why}; once it is gone, benchmark.build_groundtruth with the ledger's flags writes it anew")
 
     @property
     def name(self) -> str:
@@ -113,7 +114,7 @@ class Ledger:
     def _parse(self, path: Path, data: bytes, run: Run) -> dict[str, Any]:
         try:
             record = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise CorruptRecord(f"{path}: not a whole JSON record") from None
         if not isinstance(record, dict) or record.get("schema") != SCHEMA:
             raise CorruptRecord(f"{path}: not a record of schema {SCHEMA}")
@@ -128,6 +129,8 @@ class Ledger:
                 raise CorruptRecord(f"{path}: its {key} is {record.get(key)!r}, expected {value!r}")
         if record.get("checksum") != checksum(record):
             raise CorruptRecord(f"{path}: its content does not match its checksum")
+        if fault := _fault(record):
+            raise CorruptRecord(f"{path}: {fault}")
         return record
 
     def write(self, run: Run, results: dict[str, Any], provenance: dict[str, Any], timings: dict[str, Any]) -> None:
@@ -204,6 +207,22 @@ class Ledger:
                 state = "started" if self.checkpoint_path(run).exists() else "missing"
             states[state].append(run)
         return states
+
+
+def _fault(record: dict[str, Any]) -> str | None:
+    """What a table could not be made of, though the checksum is right; None where it can."""
+    result, curves, made = (record.get(key) for key in ("test_accuracy", "curves", "provenance"))
+    data = made.get("dataset") if isinstance(made, dict) else None
+    if not isinstance(data, dict) or not {"name", "checksum"} <= data.keys():
+        return "its provenance names no data set"
+    if not isinstance(curves, dict) or not all(isinstance(curves.get(name), list) for name in CURVES):
+        return f"its curves are not {', '.join(CURVES)}"
+    numbers = [result, *(number for name in CURVES for number in curves[name])]
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        return "its accuracy or a curve holds what is no finite number"
+    if len({len(curves[name]) for name in CURVES}) != 1 or curves["test_accuracy"][-1:] != [result]:
+        return "its curves differ in length or do not end at its accuracy"
+    return None
 
 
 def table_name(space: PoolingSpace, recipe: Recipe) -> str:

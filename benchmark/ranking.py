@@ -7,6 +7,7 @@ with it, so that it is never scored against a table made on other data.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -189,19 +190,34 @@ def ranking_json(ranking: Ranking) -> str:
         "provenance": dict(ranking.provenance),
         "history": dict(ranking.history),
     }
+    record["checksum"] = checksum(json.loads(json.dumps(record)))  # of what will be read: keys are text there
     return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
 def read_ranking(path: Path | str) -> Ranking:
     """A ranking from the JSON file that `benchmark.evaluate` wrote. Raises UsageError, naming the file, for any other."""
     path = Path(path)
+    again = "take it from its source again, or move it away and the same command makes it anew"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
             raise UsageError(f"schema {record['schema']} is not {SCHEMA}")
+        if record["checksum"] != checksum(record):
+            raise UsageError("its content does not match its checksum")
+        for key in ("options", "provenance", "history"):
+            if not isinstance(record[key], dict):
+                raise UsageError(f"its {key} is no JSON object")
         more = {key: record[key] for key in ("pick", "dataset", "method", "options", "provenance", "history")}
         return Ranking.from_mapping(record["scores"], load_space(record["space"]), **more)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UsageError(f"{path}: not a ranking that benchmark.evaluate wrote ({error})") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{path}: not a ranking that benchmark.evaluate wrote ({error}): {again}") from None
+
+
+def checksum(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a ranking without timings: two searches of one seed on one device have the same."""
+    body = {key: value for key, value in record.items() if key != "checksum"}
+    if isinstance(made := body.get("provenance"), dict):
+        body["provenance"] = {key: value for key, value in made.items() if key != "timings"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -10,6 +10,7 @@ A ranking is set beside every complete table that was made on the data it saw. E
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -25,7 +26,9 @@ from benchmark.table import GroundTruth, load_table
 
 def arguments() -> cli.Parser:
     parser = cli.Parser(prog="python -m benchmark.report", description=__doc__)
-    parser.add_argument("--out", default="results", metavar="DIR", help="where results lie (default ./results)")
+    parser.add_argument(
+        "--out", type=cli.folder, default="results", metavar="DIR", help="where results lie (default ./results)"
+    )
     return parser
 
 
@@ -143,7 +146,8 @@ def _draw_ranking(ranking: Ranking, table: GroundTruth, result: Score, folder: P
 def _name(ranking: Ranking) -> str:
     options = "-".join(f"{key}{value}" for key, value in ranking.options.items())
     recipe, seed = ranking.provenance.get("recipe_hash", "nodata"), ranking.provenance.get("seed", "-")
-    return "-".join(filter(None, [ranking.method, options, recipe, f"seed{seed}"]))
+    text = "-".join(filter(None, [ranking.method, options, recipe, f"seed{seed}"]))
+    return re.sub(r"[^A-Za-z0-9._+-]", "_", text)  # a file's name, whatever the ranking's file says
 
 
 def _weighs_resolutions(ranking: Ranking) -> bool:

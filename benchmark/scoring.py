@@ -270,6 +270,8 @@ def score(
 
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 2:
         raise UsageError(f"draws is {draws!r}: it must be a whole number of 2 or more; 2000 is usual")
+    if not isinstance(table, GroundTruth):
+        raise UsageError(f"{str(table)[:80]!r} is no table: give one as benchmark.load_table('published') does")
     table.require_complete()
     space = table.space
     rankings = _rankings(ranking, table)

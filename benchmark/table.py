@@ -417,6 +417,14 @@ def shipped_tables() -> tuple[str, ...]:
     return tuple(sorted(_shipped()))
 
 
+def distinct_name(name: str, sha256: str) -> str:
+    """A table's name for what is kept about it: with its hash where a shipped table has that name and other content."""
+    header = _shipped().get(name)
+    if header is None or _read_header(header)["sha256"] == sha256:
+        return name
+    return f"{name}-{sha256[:12]}"
+
+
 def load_table(name_or_path: str | Path = "published") -> GroundTruth:
     """The shipped table of that name, or the one at a path (of the .csv, of the .json, or without either ending).
 
@@ -431,7 +439,7 @@ def load_table(name_or_path: str | Path = "published") -> GroundTruth:
     stem = next((text.removesuffix(end) for end in _SUFFIXES if text.endswith(end)), text)
     if not any(os.path.isfile(stem + end) for end in _SUFFIXES):
         raise UsageError(
-            f"no table {text!r}: the shipped ones are {', '.join(shipped) or 'none'}; "
+            f"no table {text[:200]!r}: the shipped ones are {', '.join(shipped) or 'none'}; "
             "the path of a table's .csv or .json works too"
         )
     return _read(Path(stem))
@@ -449,6 +457,7 @@ def _read(stem: Path) -> GroundTruth:
         if header.get("curves"):
             path = stem.with_name(stem.name + ".curves.csv")
             curves = _read_curves(path, space)
+        path = stem  # a hash is of all files together
         table = GroundTruth(header, rows, curves)
         table.verify()
     except UsageError as error:
@@ -469,15 +478,25 @@ def _read_header(path: Path) -> dict[str, Any]:
     text = _text(path)
     try:
         header = json.loads(text)
+        json.dumps(header, ensure_ascii=False, allow_nan=False).encode()  # neither infinite nor half a character
     except (ValueError, RecursionError):
         raise _unreadable("not a whole JSON header") from None
-    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
-        found = header.get("schema") if isinstance(header, dict) else None
-        raise UsageError(f"its schema is {str(found)[:20]!r}, this version reads {SCHEMA}: rebuild the table")
+    if not isinstance(header, dict):
+        raise _unreadable("its header is no JSON object")
+    if header.get("schema") != SCHEMA:
+        raise UsageError(
+            f"its schema is {str(header.get('schema'))[:20]!r}, this version reads {SCHEMA}: rebuild the table"
+        )
     dataset = header.get("dataset")
     named = isinstance(dataset, dict) and isinstance(dataset.get("name"), str)
     if not named or not all(isinstance(header.get(key), str) for key in ("name", "space", "sha256")):
         raise _unreadable("its name, space, dataset or sha256 is missing")
+    for key in ("recipe", "provenance", "timings"):
+        if not isinstance(header.get(key), dict | None):
+            raise _unreadable(f"its {key} is no JSON object")
+    for key in ("recipe_hash", "recipe_label"):
+        if not isinstance(header.get(key), str | None):
+            raise _unreadable(f"its {key} is no text")
     _require_name(header["name"])
     return header
 

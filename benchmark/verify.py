@@ -10,7 +10,8 @@ seeds, pooled over the table's configurations, and t leaves out 5 % in all, shar
 That finds what is wrong with a cell; for a small shift of all cells, build a table and use `benchmark.compare`.
 
 A name is looked for in OUT/ledgers, then among the shipped tables. Kill it at any moment: the same command goes on
-where it stopped. Exit code 0: all hold; 1: one does not, or some are not trained yet. OUT/verify keeps a report.
+where it stopped. Exit code 0: all hold; 1: one does not, or some are not trained yet. OUT/verify keeps a report of each
+verification, and none takes the place of another.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ def arguments() -> cli.Parser:
     parser.add_argument("--sample", required=True, type=cli.positive, metavar="K", help="how many cells to train again")
     parser.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="which sample (default 0)")
     parser.add_argument("--out", type=cli.folder, default="results", metavar="DIR", help="default ./results")
-    parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
+    cli.add_data(parser)
     cli.add_device(parser)
     cli.add_loader(parser)
     parser.add_argument("--together", type=cli.positive, metavar="K", help="runs at once; default: one per core")
@@ -67,11 +69,13 @@ class Kept:
 class Claim:
     """A ledger or a table, as far as it can be verified.
 
+    source         which of the two, and where it lies, for people
     noise          pooled std over seeds; None where no configuration has two
     loss_decimals  to which losses are kept; None: all
     """
 
     name: str
+    source: str
     space: PoolingSpace
     recipe: Recipe
     checksum: str
@@ -83,9 +87,13 @@ class Claim:
     def found(cls, name: str, out: Path) -> Claim:
         """What a name or a path stands for. Raises UsageError for what is not there or cannot be trained again."""
         for folder in (Path(name), out / "ledgers" / name):
-            if (folder / "recipe.json").is_file():
+            if any((folder / part).exists() for part in ("recipe.json", "records")):
                 return cls.of_ledger(Ledger.at(folder))
-        return cls.of_table(load_table(name))
+        try:
+            return cls.of_table(load_table(name))
+        except UsageError as error:
+            ledgers = sorted(path.parent.name for path in (out / "ledgers").glob("*/recipe.json"))
+            raise UsageError(f"{error}; ledgers in {out}: {', '.join(ledgers) or 'none'}") from None
 
     @classmethod
     def of_ledger(cls, ledger: Ledger) -> Claim:
@@ -96,7 +104,10 @@ class Claim:
             records = ledger.records()
             table = GroundTruth.from_records(records, ledger.name)
         except UsageError as error:
-            raise Failure(str(error)) from None
+            raise Failure(
+                f"{error}: the ledger does not hold; benchmark.build_groundtruth with its flags sets such a record aside "
+                "and trains that run again"
+            ) from None
         cells = {
             Run(record["seed"], ledger.space[ledger.space.index(record["config"])]): Kept(
                 record["test_accuracy"], record["curves"], record["provenance"]
@@ -104,7 +115,14 @@ class Claim:
             for record in records
         }
         return cls(
-            ledger.name, ledger.space, ledger.recipe, table.checksum or "", cells, pool(table.rows), loss_decimals=None
+            ledger.name,
+            f"ledger {ledger.folder}",
+            ledger.space,
+            ledger.recipe,
+            table.checksum or "",
+            cells,
+            pool(table.rows),
+            loss_decimals=None,
         )
 
     @classmethod
@@ -113,7 +131,8 @@ class Claim:
         recipe, digest = table.header.get("recipe"), table.recipe_hash
         if not (recipe and digest and table.checksum and table.seeds):
             raise UsageError(
-                f"table {table.name} states no recipe, data and values of single seeds, so nothing can be trained again"
+                f"table {table.name} states no recipe, data and values of single seeds, so nothing can be trained again: "
+                "give a table or a ledger that benchmark.build_groundtruth made"
             )
         made = table.header.get("provenance") or {}
         # A list of several values equals none, so a cell of which it is not known what made it is judged by noise.
@@ -125,6 +144,7 @@ class Claim:
         }
         return cls(
             table.name,
+            f"table {table.name}",
             table.space,
             Recipe.stated(recipe, digest),
             table.checksum,
@@ -136,7 +156,9 @@ class Claim:
     def sample(self, count: int, seed: int) -> list[Run]:
         """`count` cells. Each draws a lot of its own, so that a growing ledger keeps the order of those it had."""
         if count > len(self.cells):
-            raise UsageError(f"--sample {count}: {self.name} has {len(self.cells)} cells to draw from")
+            raise UsageError(
+                f"--sample {count}: {self.name} has {len(self.cells)} cells to draw from, so give 1 to {len(self.cells)}"
+            )
 
         def lot(run: Run) -> tuple[float, Run]:
             return stream("verify", seed, self.space.number(run.config), run.seed).random(), run
@@ -184,6 +206,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     works = {run: train.work(claim.space, run.config, claim.recipe, *images) for run in runs}
 
     ledger = Ledger(out / "verify" / claim.name, claim.space, claim.recipe)
+    if Path(options.claim).resolve() == ledger.folder.resolve():
+        raise UsageError(f"{options.claim} is where this verification itself would work: use another --out")
+    cli.say(f"verifying {claim.source}: {len(runs)} of its {len(claim.cells)} cells")
     ledger.prepare()
     with files.claim(ledger.folder / "work" / "verify.lock", wait=True) as mine:
         if not mine:
@@ -199,9 +224,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         records = {run: record for run in runs if (record := ledger.read(run))}
         verdicts = list(_verdicts(claim, records, here))
         report = _report(claim, options, verdicts, here, records)
-        path = out / "verify" / f"{claim.name}-sample{options.sample}-seed{options.seed}.json"
-        files.write_atomically(path, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
-        shutil.rmtree(ledger.folder)  # the next verification trains anew
+        path = _keep(out / "verify" / f"{claim.name}-sample{options.sample}-seed{options.seed}.json", report)
+        for run in runs:  # the next verification trains anew; what another sample has begun stays
+            ledger.record_path(run).unlink(missing_ok=True)
+            ledger.sweep(run)
+        if not ledger.recorded() and not any((ledger.folder / "work").glob("*.pt")):
+            shutil.rmtree(ledger.folder)
     if options.json:
         cli.print_json(report)
     else:
@@ -308,6 +336,19 @@ def _first_difference(kept: Kept, record: Mapping[str, Any], loss_decimals: int 
     if kept.accuracy != record["test_accuracy"]:
         return "not equal on the same numerics: the final accuracy"
     return None
+
+
+def _keep(path: Path, report: Mapping[str, Any]) -> Path:
+    """Writes a report beside those that lie there, under the first free name: PATH.json, PATH-2.json, ..."""
+    content = (json.dumps(report, indent=1, allow_nan=False) + "\n").encode()
+    for number in count(1):
+        place = path if number == 1 else path.with_name(f"{path.stem}-{number}.json")
+        if not place.exists():
+            files.write_atomically(place, content)
+        elif place.read_bytes() != content:  # the same where it was killed before it had swept up
+            continue
+        return place
+    raise AssertionError("unreachable")
 
 
 def _report(

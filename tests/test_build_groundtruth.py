@@ -15,7 +15,7 @@ import pytest
 from benchmark import files, train
 from benchmark.build_groundtruth import TrainRun
 from benchmark.errors import UsageError
-from benchmark.ledger import Ledger, Run, checksum
+from benchmark.ledger import CorruptRecord, Ledger, Run, checksum
 from benchmark.recipe import Recipe
 from benchmark.space import load_space
 from benchmark.table import load_table
@@ -249,6 +249,53 @@ def test_only_what_is_missing_or_corrupt_is_trained(undisturbed, tmp_path, run_p
     assert again.returncode == 0, again.stderr
     assert "2 of 2 runs are there" in again.stderr
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stats
+
+
+def test_a_corrupt_record_that_was_not_asked_for_is_left_out_and_the_way_back_is_said(
+    undisturbed, tmp_path, run_python
+):
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    path = ledger_of(out) / "records" / "002-seed0.json"
+    record = json.loads(path.read_text())
+    record["curves"]["test_accuracy"][-1] = 99.5  # and it states the right checksum, as who edits it would
+    record["checksum"] = checksum(record)
+    path.write_text(json.dumps(record))
+    done = run_python("-m", MODULE, *FLAGS, "--configs", "1", "--seeds", "0", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"{path}: its curves differ in length or do not end at its accuracy: kept as {path.name}.corrupt" in done.stderr
+    )
+    assert "out of the table until it is trained again, with --configs '[1,2,7]' --seeds 0" in done.stderr
+    (table,) = (out / "tables").glob("*.json")
+    assert [str(row.config) for row in load_table(table).rows] == ["[1,1,8]"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda record: record.pop("provenance"), "names no data set"),
+        (lambda record: record["provenance"].update(dataset="cifar10"), "names no data set"),
+        (lambda record: record["curves"].pop("test_loss"), "its curves are not "),
+        (lambda record: record["curves"]["test_loss"].__setitem__(0, "abc"), "no finite number"),
+        (lambda record: record["curves"]["test_loss"].append(1.0), "differ in length"),
+        (lambda record: record.update(test_accuracy=1.5), "do not end at its accuracy"),
+        (lambda record: record.update(test_accuracy=None), "no finite number"),
+    ],
+)
+def test_a_record_of_which_no_table_can_be_made_is_corrupt_whatever_its_checksum(undisturbed, tmp_path, change, said):
+    shutil.copytree(undisturbed, tmp_path / "out")
+    ledger = Ledger.at(ledger_of(tmp_path / "out"))
+    run = ledger.recorded()[0]
+    record = json.loads(ledger.record_path(run).read_text())
+    change(record)
+    record["checksum"] = checksum(record)
+    ledger.record_path(run).write_text(json.dumps(record))
+    with pytest.raises(CorruptRecord, match=said):
+        ledger.read(run)
+    ledger.record_path(run).write_text("[" * 99999)
+    with pytest.raises(CorruptRecord, match="not a whole JSON record"):
+        ledger.read(run)
 
 
 def test_data_that_is_cut_short_is_named_before_anything_is_written(tmp_path, run_python):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -567,12 +568,28 @@ def test_the_command_prints_what_it_keeps_and_keeps_the_same_bytes(tmp_path, run
     assert json.loads(narrow.stdout)["command"].endswith(" --margin 0.05")
 
 
+def test_a_table_that_has_a_shipped_ones_name_is_told_apart_from_it(tmp_path):
+    """What is kept of the one takes not the place of what is kept of the other, nor does its command make the other's."""
+    shipped = load_table("published")
+    rows = [replace(row, mean=row.mean - 1) for row in shipped.rows]
+    other = GroundTruth.from_rows("published", SPACE, rows, dataset="cifar10")
+    found = compare(other, shipped, draws=10)
+    assert found.name == f"published-{other.sha256[:12]}-vs-published"
+    assert found.command == "python -m benchmark.compare FOLDER/published.csv published"
+    paths = write(found, tmp_path)
+    assert write(compare(shipped, shipped, draws=10), tmp_path)[0] not in paths
+    assert compare(shipped, shipped, draws=10).command == "python -m benchmark.compare published published"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["published"], "the following arguments are required: B"),
         (["published", "nowhere.csv"], "no table 'nowhere.csv'"),
-        (["published", "published", "--margin", "wide"], "--margin"),
+        (["published", "published", "--margin", "wide"], "--margin: 'wide' is not a finite number"),
+        (["published", "published", "--out", ""], "--out: '' names no folder"),
+        (["published", "published", "--out", f"{__file__}/x"], "test_compare.py' is no folder"),
+        (["published", "published", "--out", "x" * 300], "cannot name a folder"),
         (["published", "published", "--margin", "-1"], "the margin is -1"),
         (["published", "published", "--bogus"], "--bogus"),
     ],

@@ -10,7 +10,7 @@ import pytest
 import benchmark
 from benchmark import Ranking, load_space, read_scores
 from benchmark.errors import UsageError
-from benchmark.ranking import ranking_json, read_ranking, require_complete, scores_csv
+from benchmark.ranking import checksum, ranking_json, read_ranking, require_complete, scores_csv
 
 SPACE = load_space()
 DRAW = random.Random(1)
@@ -124,6 +124,10 @@ DAMAGES = {
     "nan": lambda text: text.replace(repr(SCORES[5]), "NaN"),
     "text": lambda text: text.replace(repr(SCORES[5]), '"high"'),
     "list for a score": lambda text: text.replace(repr(SCORES[5]), "[1]"),
+    "edited": lambda text: text.replace(repr(SCORES[5]), "0.123"),
+    "edited pick": lambda text: text.replace('"pick": "', '"pick": "1'),
+    "no checksum": lambda text: text.replace('"checksum"', '"sum"'),
+    "deep": lambda text: "[" * 99999,
     "huge": lambda text: text.replace(repr(SCORES[5]), "1e999"),
 }
 
@@ -135,6 +139,23 @@ def test_a_damaged_ranking_file_is_named(tmp_path, damage):
     assert damaged != text
     path.write_text(damaged)
     assert "r.json" in refusal(read_ranking, path)
+
+
+@pytest.mark.parametrize("key", ["options", "provenance", "history"])
+def test_a_ranking_of_other_types_is_refused_whatever_its_checksum(tmp_path, key):
+    record = json.loads(ranking_json(full()))
+    record[key] = [1]
+    record["checksum"] = checksum(record)
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(record))
+    assert f"its {key} is no JSON object" in refusal(read_ranking, path)
+
+
+def test_the_checksum_is_of_what_is_read_back(tmp_path):
+    """Keys that JSON makes text of are sorted as text on the way back."""
+    path = tmp_path / "r.json"
+    path.write_text(ranking_json(ranking(history={"by_epoch": {2: 1.0, 10: 0.5}})))
+    assert read_ranking(path).history == {"by_epoch": {"2": 1.0, "10": 0.5}}
 
 
 def test_ranking_files_that_cannot_be_read_are_named(tmp_path):

@@ -294,6 +294,7 @@ def test_tables_that_cannot_judge():
     assert "cannot judge" in refusal(MACS, table_of([Row(c, 10.0, 0.0, 3) for c in SPACE]))
     for draws in (0, 1, True, 2.5):
         assert "draws" in refusal(MACS, PUBLISHED, draws=draws)
+    assert "load_table('published')" in refusal(MACS, "published")
 
 
 def test_a_ranking_that_saw_no_data_fits_every_table():

@@ -327,6 +327,24 @@ def test_foreign_headers(full, tmp_path, text):
     assert "full.json" in refusal(load_table, path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("provenance", 5, "its provenance is no JSON object"),
+        ("provenance", [1, 2], "its provenance is no JSON object"),
+        ("recipe", "x", "its recipe is no JSON object"),
+        ("timings", True, "its timings is no JSON object"),
+        ("recipe_hash", 3, "its recipe_hash is no text"),
+        ("source", math.inf, "not a whole JSON header"),
+        ("source", "\ud800", "not a whole JSON header"),
+    ],
+)
+def test_a_header_whose_hash_does_not_cover_what_is_wrong_with_it(full, tmp_path, key, value, said):
+    path = full.write(tmp_path).with_suffix(".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    assert said in refusal(load_table, path)
+
+
 def test_unknown_names_list_the_known(tmp_path):
     for name in ("nope", "", "pub\nlished", tmp_path, tmp_path / "x.csv", "\0"):
         assert "published" in refusal(load_table, name)

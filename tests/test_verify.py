@@ -18,7 +18,7 @@ from benchmark.recipe import CURVES, Recipe
 from benchmark.scoring import Pooled
 from benchmark.space import load_space
 from benchmark.table import GroundTruth, Row
-from benchmark.verify import Claim, Kept, _verdicts, main
+from benchmark.verify import Claim, Kept, _keep, _verdicts, main
 
 MODULE = "benchmark.verify"
 SPACE = load_space()
@@ -125,7 +125,9 @@ def test_a_record_that_belies_its_checksum_fails_before_any_training(out, run_py
     path.write_text(path.read_text().replace('"images": 640', '"images": 641'))
     done = run_python("-m", MODULE, NAME, "--sample", "1", "--out", out)
     assert done.returncode == 1
-    assert done.stderr == f"error: {path}: its content does not match its checksum\n"
+    assert done.stderr.startswith(f"error: {path}: its content does not match its checksum: ")
+    assert done.stderr.count("\n") == 1
+    assert "benchmark.build_groundtruth" in done.stderr
     assert done.stdout == ""
     assert not (out / "verify").exists()
 
@@ -184,6 +186,51 @@ def test_two_verifications_of_one_thing_do_not_meet(out):
             main([NAME, "--sample", "1", "--out", str(out), "--device", "cpu"])
 
 
+def test_a_smaller_sample_leaves_what_a_larger_one_has_begun(out):
+    claim = Claim.found(NAME, out)
+    cells = claim.sample(3, 0)
+    source, work = Ledger.under(out, SPACE, RECIPE), Ledger(out / "verify" / NAME, SPACE, RECIPE)
+    work.prepare()
+    for run in cells[:2]:
+        shutil.copy(source.record_path(run), work.record_path(run))
+    (asked,) = claim.sample(1, 0)
+    others = [run for run in cells if run != asked]
+    work.checkpoint_path(others[-1]).write_bytes(b"half-way")
+    assert main([NAME, "--sample", "1", "--out", str(out), "--device", "cpu", *ONE]) == 0
+    assert work.recorded() == [run for run in cells[:2] if run != asked]
+    assert work.checkpoint_path(others[-1]).read_bytes() == b"half-way"
+
+
+def test_no_report_takes_the_place_of_another(out):
+    words = [NAME, "--sample", "1", "--out", str(out), "--device", "cpu", *ONE]
+    claim = Claim.found(NAME, out)
+    (run,) = claim.sample(1, 0)
+    stem = Ledger.under(out, SPACE, RECIPE).stem(run)
+    whole = (out / "ledgers" / NAME / "records" / f"{stem}.json").read_bytes()
+    alter(out, stem, lambda record: record["curves"]["test_loss"].__setitem__(0, 9.0))
+    with pytest.raises(Failure, match="do not hold"):
+        main(words)
+    (out / "ledgers" / NAME / "records" / f"{stem}.json").write_bytes(whole)
+    assert main(words) == 0
+    kept = [json.loads((out / "verify" / f"{NAME}-sample1-seed0{end}.json").read_text()) for end in ("", "-2")]
+    assert [each["holds"] for each in kept] == [False, True]
+
+
+def test_a_report_written_before_a_kill_is_not_written_twice(tmp_path):
+    path = tmp_path / "report.json"
+    for content, place in ((1, path), (1, path), (2, tmp_path / "report-2.json"), (2, tmp_path / "report-2.json")):
+        assert _keep(path, {"cell": content}) == place
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_place_where_it_works_cannot_be_what_it_verifies(out):
+    place = shutil.copytree(out / "ledgers" / NAME, out / "verify" / NAME)
+    before = contents(place)
+    with pytest.raises(UsageError, match="use another --out"):
+        main([str(place), "--sample", "1", "--out", str(out), "--device", "cpu"])
+    assert contents(place) == before
+
+
 # --- on other numerics ---
 
 
@@ -206,7 +253,7 @@ HERE = {"device": "chip", "torch": "2.9"}
 def claim_of(kept, noise=None, **more):
     """A claim of one accuracy per run, made on `HERE` unless said otherwise."""
     cells = {run: Kept(accuracy, {}, HERE | more) for run, accuracy in kept.items()}
-    return Claim("planted", SPACE, RECIPE, "c", cells, noise, None)
+    return Claim("planted", "ledger planted", SPACE, RECIPE, "c", cells, noise, None)
 
 
 def judged(claim, again):
@@ -291,10 +338,10 @@ def test_the_sample_is_a_function_of_the_seed_and_grows_with_the_ledger():
     ("words", "expected"),
     [
         (["published", "--sample", "1"], "table published states no recipe"),
-        (["nowhere", "--sample", "1"], "no table 'nowhere'"),
+        (["nowhere", "--sample", "1"], f"no table 'nowhere'.*; ledgers in .*: {NAME}"),
         ([NAME], "--sample"),
-        ([NAME, "--sample", "0"], "'0' is not a whole number of 1 or more"),
-        ([NAME, "--sample", "5"], "--sample 5: "),
+        ([NAME, "--sample", "0"], "'0' is not a whole number from 1 to 999999"),
+        ([NAME, "--sample", "5"], "--sample 5: .*give 1 to 4"),
         ([NAME, "--sample", "1", "--device", "tpu"], "unknown device 'tpu'"),
         ([NAME, "--sample", "1", "--bogus"], "'--bogus'"),
     ],
@@ -335,6 +382,14 @@ def test_a_folder_that_is_no_ledger_or_an_empty_one(tmp_path):
     assert Ledger.at(ledger.folder) == ledger
     with pytest.raises(UsageError, match="has no records"):
         main([NAME, "--sample", "1", "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize("by_path", [False, True])
+def test_a_ledger_that_lost_its_recipe_is_not_mistaken_for_a_table_of_its_name(out, by_path):
+    (out / "ledgers" / NAME / "recipe.json").unlink()
+    claim = str(out / "ledgers" / NAME) if by_path else NAME
+    with pytest.raises(UsageError, match=r"is no ledger: recipe\.json cannot be read .*writes it anew"):
+        main([claim, "--sample", "1", "--out", str(out)])
 
 
 def test_data_of_another_version_is_refused(out, monkeypatch):
