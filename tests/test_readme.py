@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import nas_methods
+from benchmark.ranking import read_scores
+from benchmark.scoring import score
 from benchmark.table import GroundTruth, Row, load_table
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +28,22 @@ def test_the_python_example_prints_what_its_comments_say(capsys: pytest.CaptureF
     assert table.query("[4,3,3]", seed=None, epoch=None, split="test") == 90.52  # type: ignore[attr-defined]
     best = table.to_pandas().nlargest(3, "mean")  # type: ignore[attr-defined]
     assert list(best["config"]) == ["[7,1,2]", "[6,2,2]", "[6,1,3]"]
+
+
+def test_the_table_of_baselines_says_what_is_scored() -> None:
+    tables = [load_table(name) for name in ("published", "resnet20-cifar10-paper-epochs10-2daccdc2036b")]
+    space = tables[0].space
+    last_stage = read_scores(ROOT / "examples" / "last_stage_of_two.csv", space)
+    assert last_stage.scores == tuple(-abs(config.layers[2] - 2) for config in space)
+    one, other = (score(last_stage, table) for table in tables)
+    assert one.ceiling
+    assert other.ceiling
+    for name, a, b in (
+        ("a perfect predictor", one.ceiling.perfect.mean, other.ceiling.perfect.mean),
+        ("counting MACs", one.macs.tau, other.macs.tau),
+        ("last stage of two layers", one.method.tau, other.method.tau),
+    ):
+        assert re.search(rf"^\| {name}[^|]* \| {a:.3f} \| {b:.3f} \|", README, re.MULTILINE), name
 
 
 def test_the_complete_method_is_scored_without_touching_another_file(tmp_path: Path) -> None:
