@@ -179,12 +179,13 @@ def folder(text: str) -> str:
     for path in (Path(text), *Path(text).parents):
         try:
             path.lstat()
+            is_folder = path.is_dir()
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError) as error:  # e.g. a name that is too long
             why = getattr(error, "strerror", None) or error
             raise argparse.ArgumentTypeError(f"'{text[:80]}' cannot name a folder ({why}): give another") from None
-        if not path.is_dir():
+        if not is_folder:
             raise argparse.ArgumentTypeError(f"'{path}' is no folder: give one, or a new name")
         break
     return text
@@ -237,7 +238,7 @@ def print_json(value: Any) -> None:
 
 def _one_line(error: Exception) -> str:
     """What a message quotes (a flag, a file's name) may hold line breaks."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None and error.filename2 is None:
         return " ".join(f"{error.filename}: {error.strerror}".splitlines())
     return " ".join(str(error).splitlines())
 

@@ -243,7 +243,7 @@ class Comparison:
 
     @property
     def command(self) -> str:
-        """What makes this comparison of tables that lie in `results/tables`; of others, with a place for their folder."""
+        """What makes this comparison; FOLDER stands for where a table lies that is not shipped."""
         margin = self.paired.margin if self.paired else MARGIN
         flags = [] if margin == MARGIN else ["--margin", f"{margin:g}"]
         tables = [

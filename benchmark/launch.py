@@ -142,8 +142,6 @@ def _one_line(error: Exception) -> str:
     """Why an item failed; for errors that are not meant for users, also where."""
     if isinstance(error, (UsageError, Failure, Spoiled)):
         return " ".join(str(error).split())
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return " ".join(f"{error.filename}: {error.strerror}".split())
     last = traceback.extract_tb(error.__traceback__)[-1]
     return " ".join(f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})".split())
 

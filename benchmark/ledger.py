@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -68,9 +69,13 @@ class Ledger:
             return cls(Path(folder), load_space(said["space"]), Recipe.stated(said["recipe"], said["recipe_hash"]))
         except OSError as error:
             why = f"{folder} is no ledger: {path.name} cannot be read ({error.strerror or error})"
+        except UsageError as error:
+            raise UsageError(f"{path}: states no recipe of a ledger ({error}): use the version that made it") from None
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             why = f"{path}: states no recipe of a ledger ({error})"
-        raise UsageError(f"{why}; once it is gone, benchmark.build_groundtruth with the ledger's flags writes it anew")
+        raise UsageError(
+            f"{why}; where there is none, benchmark.build_groundtruth with the ledger's flags writes it anew"
+        )
 
     @property
     def name(self) -> str:
@@ -129,7 +134,7 @@ class Ledger:
                 raise CorruptRecord(f"{path}: its {key} is {record.get(key)!r}, expected {value!r}")
         if record.get("checksum") != checksum(record):
             raise CorruptRecord(f"{path}: its content does not match its checksum")
-        if fault := _fault(record):
+        if fault := _fault(record, self.recipe):
             raise CorruptRecord(f"{path}: {fault}")
         return record
 
@@ -209,20 +214,29 @@ class Ledger:
         return states
 
 
-def _fault(record: dict[str, Any]) -> str | None:
-    """What a table could not be made of, though the checksum is right; None where it can."""
-    result, curves, made = (record.get(key) for key in ("test_accuracy", "curves", "provenance"))
+def _fault(record: dict[str, Any], recipe: Recipe) -> str | None:
+    """Why no table could be made of a record, whatever its checksum; None where nothing is wrong."""
+    result, curves, made, timings = (record.get(key) for key in ("test_accuracy", "curves", "provenance", "timings"))
     data = made.get("dataset") if isinstance(made, dict) else None
+    if record.get("recipe") != recipe.to_dict():
+        return "its recipe is not the one of its hash"
     if not isinstance(data, dict) or not {"name", "checksum"} <= data.keys():
         return "its provenance names no data set"
+    if not isinstance(timings, dict) or not all(_finite(timings.get(key, 1)) for key in ("seconds", "sharing")):
+        return "its timings are no numbers"
     if not isinstance(curves, dict) or not all(isinstance(curves.get(name), list) for name in CURVES):
         return f"its curves are not {', '.join(CURVES)}"
-    numbers = [result, *(number for name in CURVES for number in curves[name])]
-    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
-        return "its accuracy or a curve holds what is no finite number"
-    if len({len(curves[name]) for name in CURVES}) != 1 or curves["test_accuracy"][-1:] != [result]:
-        return "its curves differ in length or do not end at its accuracy"
+    if not all(_finite(number) for name in CURVES for number in curves[name]):
+        return "a curve holds what is no finite number"
+    if any(len(curves[name]) != recipe.epochs for name in CURVES) or curves["test_accuracy"][-1] != result:
+        return f"its curves are not of {recipe.epochs} epochs, or do not end at its accuracy"
+    if not all(0 <= number <= 100 for name in CURVES if name.endswith("accuracy") for number in curves[name]):
+        return "its accuracies are no per cent"
     return None
+
+
+def _finite(number: Any) -> bool:
+    return isinstance(number, float | int) and abs(number) <= sys.float_info.max
 
 
 def table_name(space: PoolingSpace, recipe: Recipe) -> str:

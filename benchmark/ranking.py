@@ -19,7 +19,8 @@ from typing import Any
 from benchmark.errors import Failure, UsageError
 from benchmark.space import PoolingSpace, load_space
 
-SCHEMA = 1
+SCHEMA = 2
+WITHOUT_CHECKSUM = 1  # the schema of rankings that earlier versions wrote, which had none
 NO_RANKING = "that is no ranking"
 
 
@@ -200,18 +201,21 @@ def read_ranking(path: Path | str) -> Ranking:
     again = "take it from its source again, or move it away and the same command makes it anew"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record["schema"] != SCHEMA:
+        if record["schema"] not in (SCHEMA, WITHOUT_CHECKSUM):
             raise UsageError(f"schema {record['schema']} is not {SCHEMA}")
-        if record["checksum"] != checksum(record):
+        if record["schema"] == SCHEMA and record["checksum"] != checksum(record):
             raise UsageError("its content does not match its checksum")
         for key in ("options", "provenance", "history"):
             if not isinstance(record[key], dict):
                 raise UsageError(f"its {key} is no JSON object")
+        for key in ("method", "pick", "dataset"):
+            if not isinstance(record[key], str if key == "method" else str | None):
+                raise UsageError(f"its {key} is no text")
         more = {key: record[key] for key in ("pick", "dataset", "method", "options", "provenance", "history")}
         return Ranking.from_mapping(record["scores"], load_space(record["space"]), **more)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise UsageError(f"{path}: not a ranking that benchmark.evaluate wrote ({error}): {again}") from None
 
 

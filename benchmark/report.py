@@ -147,7 +147,7 @@ def _name(ranking: Ranking) -> str:
     options = "-".join(f"{key}{value}" for key, value in ranking.options.items())
     recipe, seed = ranking.provenance.get("recipe_hash", "nodata"), ranking.provenance.get("seed", "-")
     text = "-".join(filter(None, [ranking.method, options, recipe, f"seed{seed}"]))
-    return re.sub(r"[^A-Za-z0-9._+-]", "_", text)  # a file's name, whatever the ranking's file says
+    return re.sub(r"[/\\\0]", "_", text)  # a file's name, whatever the ranking's file says
 
 
 def _weighs_resolutions(ranking: Ranking) -> bool:

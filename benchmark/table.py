@@ -418,11 +418,15 @@ def shipped_tables() -> tuple[str, ...]:
 
 
 def distinct_name(name: str, sha256: str) -> str:
-    """A table's name for what is kept about it: with its hash where a shipped table has that name and other content."""
-    header = _shipped().get(name)
-    if header is None or _read_header(header)["sha256"] == sha256:
-        return name
-    return f"{name}-{sha256[:12]}"
+    """A table's name in what is kept about it: the plain one of a shipped table, else with the start of its hash.
+
+    Tables of one recipe share their name, and what is kept about one must not take another's place.
+    """
+    try:
+        plain = name in (shipped := _shipped()) and _read_header(shipped[name])["sha256"] == sha256
+    except UsageError:  # a shipped header that cannot be read is not this table's
+        plain = False
+    return name if plain else f"{name}-{sha256[:12]}"
 
 
 def load_table(name_or_path: str | Path = "published") -> GroundTruth:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import shutil
 import sys
@@ -30,7 +31,7 @@ from typing import Any
 from benchmark import cli, files, provenance
 from benchmark.build_groundtruth import say_how_long, train_runs
 from benchmark.errors import Failure, UsageError
-from benchmark.ledger import CorruptRecord, Ledger, Run
+from benchmark.ledger import CorruptRecord, Ledger, Run, table_name
 from benchmark.recipe import CURVES, Recipe
 from benchmark.scoring import LEVEL, Pooled, pool
 from benchmark.space import PoolingSpace, require_trainable
@@ -69,7 +70,7 @@ class Kept:
 class Claim:
     """A ledger or a table, as far as it can be verified.
 
-    source         which of the two, and where it lies, for people
+    source         which of the two, and where a ledger lies or how a table's hash begins, for people
     noise          pooled std over seeds; None where no configuration has two
     loss_decimals  to which losses are kept; None: all
     """
@@ -87,7 +88,7 @@ class Claim:
     def found(cls, name: str, out: Path) -> Claim:
         """What a name or a path stands for. Raises UsageError for what is not there or cannot be trained again."""
         for folder in (Path(name), out / "ledgers" / name):
-            if any((folder / part).exists() for part in ("recipe.json", "records")):
+            if any(os.path.exists(folder / part) for part in ("recipe.json", "records")):
                 return cls.of_ledger(Ledger.at(folder))
         try:
             return cls.of_table(load_table(name))
@@ -103,11 +104,12 @@ class Claim:
         try:
             records = ledger.records()
             table = GroundTruth.from_records(records, ledger.name)
-        except UsageError as error:
+        except CorruptRecord as error:
             raise Failure(
-                f"{error}: the ledger does not hold; benchmark.build_groundtruth with its flags sets such a record aside "
-                "and trains that run again"
+                f"{error}; benchmark.build_groundtruth with the ledger's flags sets it aside and trains that run again"
             ) from None
+        except UsageError as error:
+            raise Failure(str(error)) from None
         cells = {
             Run(record["seed"], ledger.space[ledger.space.index(record["config"])]): Kept(
                 record["test_accuracy"], record["curves"], record["provenance"]
@@ -144,7 +146,7 @@ class Claim:
         }
         return cls(
             table.name,
-            f"table {table.name}",
+            f"table {table.name}, {table.sha256[:12]}",
             table.space,
             Recipe.stated(recipe, digest),
             table.checksum,
@@ -205,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     images = len(reduced.train), len(reduced.test)
     works = {run: train.work(claim.space, run.config, claim.recipe, *images) for run in runs}
 
-    ledger = Ledger(out / "verify" / claim.name, claim.space, claim.recipe)
+    ledger = Ledger(out / "verify" / table_name(claim.space, claim.recipe), claim.space, claim.recipe)
     if Path(options.claim).resolve() == ledger.folder.resolve():
         raise UsageError(f"{options.claim} is where this verification itself would work: use another --out")
     cli.say(f"verifying {claim.source}: {len(runs)} of its {len(claim.cells)} cells")

@@ -198,7 +198,7 @@ def arguments() -> cli.Parser:
     parser = cli.Parser(prog="python -m speed.gpu_check", description=__doc__)
     parser.add_argument("--device", default="cuda", metavar="D", help="cuda (default) or cuda:N")
     parser.add_argument("--out", default="results/speed", metavar="DIR", help="default ./results/speed")
-    parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
+    cli.add_data(parser)
     parser.add_argument("--quick", action="store_true", help="two configurations, short windows")
     parser.add_argument("--full", action="store_true", help="2, 4 and 6 runs at once, not only 4")
     parser.add_argument("--minutes", type=cli.positive, default=8, metavar="N", help="in all (default 8)")

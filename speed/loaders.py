@@ -234,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=cli.folder, default="results/speed", metavar="DIR", help="default ./results/speed"
     )
-    parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
+    cli.add_data(parser)
     parser.add_argument("--quick", action="store_true", help="one round, few images, short windows")
     options = parser.parse(words)
     try:

@@ -337,7 +337,7 @@ def arguments() -> cli.Parser:
     parser.add_argument("--sides", nargs="+", metavar="S", help=f"default {' '.join(SIDES)}; quick without compiled")
     parser.add_argument("--beside", type=cli.whole, default=0, metavar="N", help="busy neighbours; training alone then")
     parser.add_argument("--out", default="results/speed", metavar="DIR", help="default ./results/speed")
-    parser.add_argument("--data", metavar="DIR", help="default $NASBENCH_POOLING_DATA, else the user's cache")
+    cli.add_data(parser)
     parser.add_argument("--figures", action=argparse.BooleanOptionalAction, default=True, help="default: drawn")
     parser.add_argument("--quick", action="store_true", help="one round, two configurations, short windows")
     return parser

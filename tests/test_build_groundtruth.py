@@ -264,7 +264,8 @@ def test_a_corrupt_record_that_was_not_asked_for_is_left_out_and_the_way_back_is
     done = run_python("-m", MODULE, *FLAGS, "--configs", "1", "--seeds", "0", "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert (
-        f"{path}: its curves differ in length or do not end at its accuracy: kept as {path.name}.corrupt" in done.stderr
+        f"{path}: its curves are not of {RECIPE.epochs} epochs, or do not end at its accuracy: kept as {path.name}.corrupt"
+        in done.stderr
     )
     assert "out of the table until it is trained again, with --configs '[1,2,7]' --seeds 0" in done.stderr
     (table,) = (out / "tables").glob("*.json")
@@ -278,9 +279,16 @@ def test_a_corrupt_record_that_was_not_asked_for_is_left_out_and_the_way_back_is
         (lambda record: record["provenance"].update(dataset="cifar10"), "names no data set"),
         (lambda record: record["curves"].pop("test_loss"), "its curves are not "),
         (lambda record: record["curves"]["test_loss"].__setitem__(0, "abc"), "no finite number"),
-        (lambda record: record["curves"]["test_loss"].append(1.0), "differ in length"),
+        (lambda record: record["curves"]["test_loss"].__setitem__(0, 10**400), "no finite number"),
+        (lambda record: record["curves"]["train_accuracy"].__setitem__(0, 150.0), "no per cent"),
+        (lambda record: record["curves"]["test_loss"].append(1.0), "are not of "),
+        (lambda record: [curve.pop(0) for curve in record["curves"].values()], "are not of "),
         (lambda record: record.update(test_accuracy=1.5), "do not end at its accuracy"),
-        (lambda record: record.update(test_accuracy=None), "no finite number"),
+        (lambda record: record.update(test_accuracy=None), "do not end at its accuracy"),
+        (lambda record: record.update(timings=5), "its timings are no numbers"),
+        (lambda record: record["timings"].update(seconds="x"), "its timings are no numbers"),
+        (lambda record: record["recipe"].update(lr=0.5), "its recipe is not the one of its hash"),
+        (lambda record: record.pop("recipe"), "its recipe is not the one of its hash"),
     ],
 )
 def test_a_record_of_which_no_table_can_be_made_is_corrupt_whatever_its_checksum(undisturbed, tmp_path, change, said):
@@ -406,7 +414,7 @@ def test_records_of_another_recipe_are_never_taken(undisturbed, tmp_path, run_py
         (["--precision", "fp16"], "bf16"),
         (["--dataset", "mnist"], "cifar10"),
         (["--train-images", "0"], "train_images is 0"),
-        (["--together", "0"], "'0' is not a whole number of 1 or more"),
+        (["--together", "0"], "'0' is not a whole number from 1 to 999999"),
         (["--stop-after", "soon"], "'soon' is no time"),
         (["--where", "moon"], "--where"),
         (["--status", "--configs", "x"], "'x' is no configuration"),

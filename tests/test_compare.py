@@ -553,7 +553,8 @@ def test_the_command_prints_what_it_keeps_and_keeps_the_same_bytes(tmp_path, run
     paths = [table_of(values, name).write(tmp_path / name) for name, values in (("a", a), ("b", b))]
     printed = run_python("-c", WITHOUT_TORCH.format("compare"), *paths, "--out", tmp_path / "one")
     assert printed.returncode == 0, printed.stderr
-    page_path, json_path = (tmp_path / "one" / f"a-vs-b{end}" for end in (".md", ".json"))
+    name = "-vs-".join(f"{path.stem}-{load_table(path).sha256[:12]}" for path in paths)
+    page_path, json_path = (tmp_path / "one" / f"{name}{end}" for end in (".md", ".json"))
     assert printed.stdout == page_path.read_text()
     assert str(tmp_path) not in printed.stdout + json_path.read_text()  # a path would not be the same elsewhere
     as_json = run_python("-m", "benchmark.compare", *paths, "--json", "--out", tmp_path / "two")
@@ -562,7 +563,7 @@ def test_the_command_prints_what_it_keeps_and_keeps_the_same_bytes(tmp_path, run
     for path in (page_path, json_path):
         assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
     found = json.loads(as_json.stdout)
-    assert found["command"] == "python -m benchmark.compare a b"
+    assert found["command"] == "python -m benchmark.compare FOLDER/a.csv FOLDER/b.csv"
     assert found["paired"]["pairs"] == 24
     narrow = run_python("-m", "benchmark.compare", *paths, "--json", "--margin", "0.05")
     assert json.loads(narrow.stdout)["command"].endswith(" --margin 0.05")
@@ -576,9 +577,22 @@ def test_a_table_that_has_a_shipped_ones_name_is_told_apart_from_it(tmp_path):
     found = compare(other, shipped, draws=10)
     assert found.name == f"published-{other.sha256[:12]}-vs-published"
     assert found.command == "python -m benchmark.compare FOLDER/published.csv published"
-    paths = write(found, tmp_path)
-    assert write(compare(shipped, shipped, draws=10), tmp_path)[0] not in paths
+    assert compare(shipped, shipped, draws=10).name == "published-vs-published"
     assert compare(shipped, shipped, draws=10).command == "python -m benchmark.compare published published"
+
+
+def test_two_tables_of_one_name_that_is_not_shipped_are_told_apart():
+    a, b = (table_of({1: [80, 81], 2: [shift, 83]}, "mine") for shift in (82, 84))
+    names = {compare(*pair, draws=10).name for pair in ((a, b), (b, a), (a, a), (b, b))}
+    assert len(names) == 4
+    assert all(name.count("mine-") == 2 for name in names)
+
+
+def test_a_shipped_header_that_cannot_be_read_is_no_other_tables_matter(tmp_path, monkeypatch):
+    (tmp_path / "mine.json").write_text("{")
+    monkeypatch.setattr("benchmark.table._FOLDERS", (tmp_path,))
+    table = table_of({1: [80, 81], 2: [82, 83]}, "mine")
+    assert compare(table, table, draws=10).name == f"mine-{table.sha256[:12]}-vs-mine-{table.sha256[:12]}"
 
 
 @pytest.mark.parametrize(

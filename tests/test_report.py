@@ -72,3 +72,13 @@ def test_weights_of_another_kind_are_not_drawn(tmp_path, weights):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="is no folder"):
         report.main(["--out", str(tmp_path / "none")])
+
+
+def test_a_rankings_file_cannot_say_where_a_figure_goes(tmp_path):
+    out = tmp_path / "one" / "out"
+    out.mkdir(parents=True)
+    keep(out, "a", MEANS, seed="../../x")
+    report.main(["--out", str(out)])
+    assert [path.name for path in out.iterdir() if path.name not in ("rankings", "report")] == []
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["out"]
+    assert len(list((out / "report").glob("planted-nodata-seed.._.._x-vs-published.png"))) == 1

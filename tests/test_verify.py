@@ -125,7 +125,7 @@ def test_a_record_that_belies_its_checksum_fails_before_any_training(out, run_py
     path.write_text(path.read_text().replace('"images": 640', '"images": 641'))
     done = run_python("-m", MODULE, NAME, "--sample", "1", "--out", out)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {path}: its content does not match its checksum: ")
+    assert done.stderr.startswith(f"error: {path}: its content does not match its checksum; ")
     assert done.stderr.count("\n") == 1
     assert "benchmark.build_groundtruth" in done.stderr
     assert done.stdout == ""
