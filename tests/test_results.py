@@ -190,6 +190,9 @@ def test_the_page_says_where_bse_stops_exploring():
     assert (round(np.sort(draws[19])[-4:].sum(), 2), round(draws[-1][most].sum(), 3)) == (0.93, 0.999)
     assert [int((accuracies > accuracies[i]).sum()) + 1 for i in most] == [9, 18, 15, 27]
     assert (tau(draws.sum(0), kept.scores), tau(draws.sum(0), accuracies)) == (0.56, 0.21)
+    last = [np.array(other.history["watched"][-1]["p(c)"]) for other in kept_rankings("bse")]
+    assert [round(np.sort(draw)[-4:].sum(), 3) for draw in last[1:]] == [0.999, 0.902]
+    assert all({*np.argsort(-draw)[:4]} != {*most} for draw in last[1:])
 
 
 OURS = "resnet20-cifar10-paper-epochs10-2daccdc2036b"
@@ -236,7 +239,7 @@ def test_the_page_says_how_rankings_do_against_our_own_table():
     assert f"SPOS has {taus[OURS]['spos']:.3f}, more" in (RESULTS.parent / "README.md").read_text()
 
 
-@pytest.mark.parametrize("method", ["spos", "mcts"])
+@pytest.mark.parametrize("method", ["spos", "mcts", "bse"])
 def test_the_page_says_how_far_seeds_of_a_search_lie_apart(method):
     page = " ".join((RESULTS / "README.md").read_text().split())
     rankings = kept_rankings(method)
