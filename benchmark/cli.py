@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import re
 import shlex
@@ -68,7 +67,12 @@ def _parser_of(hint: Any) -> tuple[Callable[[str], Any], str]:
     if hint is bool:
         return _parse_bool, "true|false"
     if hint in (int, float, str):
-        return (whole if hint is int else hint), {int: "N", float: "X", str: "TEXT"}[hint]
+        readers: dict[type, tuple[Callable[[str], Any], str]] = {
+            int: (whole, "N"),
+            float: (number, "X"),
+            str: (str, "TEXT"),
+        }
+        return readers[hint]
     raise TypeError(f"no flag can be made for a field of type {hint}: use int, float, str, bool, Literal or X | None")
 
 
@@ -192,14 +196,10 @@ def folder(text: str) -> str:
 
 
 def number(text: str) -> float:
-    """A finite number."""
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a finite number")
-    return value
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
 
 
 def duration(text: str) -> float:

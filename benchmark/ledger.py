@@ -7,7 +7,6 @@ trained by whoever holds its claim (`files.claim`), on this host or on another o
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -21,6 +20,7 @@ from typing import Any
 
 from benchmark import files
 from benchmark.errors import UsageError
+from benchmark.provenance import checksum
 from benchmark.recipe import CURVES, Recipe
 from benchmark.space import Architecture, Config, PoolingSpace, load_space
 
@@ -37,14 +37,6 @@ class Run:
 
 class CorruptRecord(UsageError):
     """A record that cannot be believed: cut short, altered, or of another run."""
-
-
-def checksum(record: dict[str, Any]) -> str:
-    """SHA-256 of a record without timings and loader: two trainings of one run on one device have the same."""
-    body = {key: value for key, value in record.items() if key not in ("timings", "checksum")}
-    if isinstance(made := body.get("provenance"), dict):
-        body["provenance"] = {key: value for key, value in made.items() if key != "loader"}
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
-"""Which code made a result. No torch."""
+"""Which code made a result, and whether it is still what was made. No torch."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,3 +38,11 @@ def code_version() -> dict[str, Any]:
 
 def _git(root: Path, *words: str) -> str:
     return subprocess.run(["git", *words], cwd=root, check=True, capture_output=True, text=True, timeout=20).stdout
+
+
+def checksum(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a record or a ranking without itself, timings and loader: what is made twice on one device has the same."""
+    body = {key: value for key, value in record.items() if key not in ("timings", "checksum")}
+    if isinstance(made := body.get("provenance"), dict):
+        body["provenance"] = {key: value for key, value in made.items() if key not in ("timings", "loader")}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -7,7 +7,6 @@ with it, so that it is never scored against a table made on other data.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import math
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import Failure, UsageError
+from benchmark.provenance import checksum
 from benchmark.space import PoolingSpace, load_space
 
 SCHEMA = 2
@@ -217,11 +217,3 @@ def read_ranking(path: Path | str) -> Ranking:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise UsageError(f"{path}: not a ranking that benchmark.evaluate wrote ({error}): {again}") from None
-
-
-def checksum(record: Mapping[str, Any]) -> str:
-    """SHA-256 of a ranking without timings: two searches of one seed on one device have the same."""
-    body = {key: value for key, value in record.items() if key != "checksum"}
-    if isinstance(made := body.get("provenance"), dict):
-        body["provenance"] = {key: value for key, value in made.items() if key != "timings"}
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -88,6 +88,7 @@ class Claim:
     def found(cls, name: str, out: Path) -> Claim:
         """What a name or a path stands for. Raises UsageError for what is not there or cannot be trained again."""
         for folder in (Path(name), out / "ledgers" / name):
+            # os.path.exists, for which a name that is too long is merely not there
             if any(os.path.exists(folder / part) for part in ("recipe.json", "records")):
                 return cls.of_ledger(Ledger.at(folder))
         try:
@@ -343,14 +344,11 @@ def _first_difference(kept: Kept, record: Mapping[str, Any], loss_decimals: int 
 def _keep(path: Path, report: Mapping[str, Any]) -> Path:
     """Writes a report beside those that lie there, under the first free name: PATH.json, PATH-2.json, ..."""
     content = (json.dumps(report, indent=1, allow_nan=False) + "\n").encode()
-    for number in count(1):
-        place = path if number == 1 else path.with_name(f"{path.stem}-{number}.json")
-        if not place.exists():
-            files.write_atomically(place, content)
-        elif place.read_bytes() != content:  # the same where it was killed before it had swept up
-            continue
-        return place
-    raise AssertionError("unreachable")
+    places = (path if number == 1 else path.with_name(f"{path.stem}-{number}.json") for number in count(1))
+    # The same lies there already where it was killed before it had swept up.
+    place = next(place for place in places if not place.exists() or place.read_bytes() == content)
+    files.write_atomically(place, content)
+    return place
 
 
 def _report(

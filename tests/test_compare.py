@@ -600,7 +600,8 @@ def test_a_shipped_header_that_cannot_be_read_is_no_other_tables_matter(tmp_path
     [
         (["published"], "the following arguments are required: B"),
         (["published", "nowhere.csv"], "no table 'nowhere.csv'"),
-        (["published", "published", "--margin", "wide"], "--margin: 'wide' is not a finite number"),
+        (["published", "published", "--margin", "wide"], "--margin: 'wide' is not a number"),
+        (["published", "published", "--margin", "nan"], "the margin is nan"),
         (["published", "published", "--out", ""], "--out: '' names no folder"),
         (["published", "published", "--out", f"{__file__}/x"], "test_compare.py' is no folder"),
         (["published", "published", "--out", "x" * 300], "cannot name a folder"),

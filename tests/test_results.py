@@ -213,7 +213,9 @@ OURS = "resnet20-cifar10-paper-epochs10-2daccdc2036b"
 )
 def test_the_page_says_which_of_two_is_better(one, other, table):
     said = str(verdict(kept_rankings(one), kept_rankings(other), load_table(table)))
-    assert said in (RESULTS / "README.md").read_text().replace("\n", " ")
+    names = {"macs": "counting MACs", "mixture": "the mixture"}
+    page = (RESULTS / "README.md").read_text().replace("\n", " ")
+    assert f"`{one}` against {names.get(other, f'`{other}`')} {said}" in page
 
 
 def test_the_page_says_how_rankings_do_against_our_own_table():
@@ -237,6 +239,32 @@ def test_the_page_says_how_rankings_do_against_our_own_table():
         in (RESULTS.parent / "README.md").read_text()
     )
     assert f"SPOS has {taus[OURS]['spos']:.3f}, more" in (RESULTS.parent / "README.md").read_text()
+
+    page = (RESULTS / "README.md").read_text().replace("\n", " ")
+    each, here = (
+        json.loads((RESULTS / "scores" / f"spos-3ce1627bba71-seed0-1-2-vs-{table}.json").read_text())["method"]["taus"]
+        for table in ("published", OURS)
+    )
+    assert f"With its first seed alone, {each[0]:.3f}, it did" in (RESULTS.parent / "README.md").read_text()
+    assert each[0] > taus["published"]["macs"] > max(each[1:])
+    assert min(here) > taus[OURS]["macs"]
+    of = taus["published"]
+    assert sorted(searched, key=of.get)[-2:] == ["mixture", "spos"]
+    assert f"the {max(each) - min(each):.3f} between the best and the worst of them" in page
+    assert f"the {of['spos'] - of['mixture']:.3f} between SPOS and the mixture" in page
+    late = json.loads((RESULTS / "comparisons" / f"published-vs-{OURS}.json").read_text())["b"]["late"]["value"]
+    assert all(taus[OURS][method] < late for method in searched)  # "None reaches what the layers ... tell"
+
+
+def test_last_stage_scores_eight_configurations_alike():
+    scores = kept_ranking("last_stage").scores
+    assert scores.count(max(scores)) == 8
+    assert scores.index(max(scores)) == load_space("resnet20-cifar10").index(kept_ranking("last_stage").pick)
+
+
+def test_every_kept_ranking_states_its_checksum():
+    for path in (RESULTS / "rankings").glob("*.json"):
+        assert "checksum" in json.loads(path.read_text()), path.name
 
 
 @pytest.mark.parametrize("method", ["spos", "mcts", "bse"])
