@@ -472,7 +472,7 @@ VERIFIED = sorted((RESULTS / "verify").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", VERIFIED, ids=lambda path: path.stem)
-def test_cells_trained_again_by_later_code_are_equal_bit_for_bit(path):
+def test_cells_trained_again_by_later_code_are_equal_bit_for_bit_or_within_noise_elsewhere(path):
     page = (RESULTS / "README.md").read_text()
     report = json.loads(path.read_text())
     flags = f"--sample {report['sample']}" + (f" --seed {report['seed']}" if report["seed"] else "") + " --together 1`"
@@ -485,7 +485,18 @@ def test_cells_trained_again_by_later_code_are_equal_bit_for_bit(path):
         kept = json.loads(
             (RESULTS / "ledgers" / OURS / "records" / f"{again['number']:03d}-seed{again['seed']}.json").read_text()
         )
-        assert again["curves"] == kept["curves"]
+        if again["provenance"]["device"] == kept["provenance"]["device"]:
+            assert again["curves"] == kept["curves"]
+        else:
+            (cell,) = report["cells"]
+            delta = again["test_accuracy"] - kept["test_accuracy"]
+            assert abs(delta) <= cell["margin"]
+            said = (
+                f"{cell['config']} seed {cell['seed']}, is one, and on an {report['provenance']['device']} came out at"
+            )
+            said += f" {cell['again']:.2f} for {cell['kept']:.2f}, z {cell['z']:+.2f},"
+            assert said in " ".join(page.split())
+            assert f"whose margin is {cell['margin']:.2f}" in " ".join(page.split())
         assert again["provenance"]["git_commit"] == report["provenance"]["git_commit"]
         assert again["provenance"]["git_commit"] != kept["provenance"]["git_commit"]
         assert again["timings"]["finished"] > kept["timings"]["finished"]
@@ -495,6 +506,7 @@ def test_cells_trained_again_by_later_code_are_equal_bit_for_bit(path):
 def test_the_page_says_which_cells_were_trained_again():
     again = [{(c["config"], c["seed"]) for c in json.loads(path.read_text())["cells"]} for path in VERIFIED]
     assert again == [
+        {("[2,4,4]", 0)},
         {("[3,2,5]", 0), ("[4,2,4]", 0), ("[1,2,7]", 5)},
         {("[3,5,2]", 0), ("[3,1,6]", 1), ("[2,2,6]", 2), ("[2,1,7]", 4)},
     ]
