@@ -129,6 +129,10 @@ class TrainRun:
         ledger.write(run, results, numerics | self.provenance | {"loader": self.loader}, timings)
         return True
 
+    def done(self, run: Run) -> bool:
+        """Whether the run has a record by now."""
+        return self.ledger.record_path(run).exists()
+
     def room(self) -> bool:
         """Whether another run fits beside those under way, which is known once they have recorded their steps."""
         from benchmark import engine, train

@@ -153,7 +153,11 @@ class Queue:
     together: int = 1
 
     def submit(self, run: Callable[..., Any], function: Any, items: Sequence[Any], how: Mapping[str, Any]) -> list[int]:
-        """Submits the items that are not queued and have attempts left; returns their positions. run: `launch`."""
+        """Submits the items that are not queued, not done, and have attempts left; returns their positions.
+
+        run       `launch`
+        function  where `function.done(item)` exists, it is asked after Slurm: what a task finishes meanwhile is done
+        """
         try:
             import submitit
         except ImportError:
@@ -165,10 +169,11 @@ class Queue:
                 raise Failure(f"another process submits to {self.folder} at this moment: let it finish")
             busy = {name for task in self.tasks() for name in task.names}
             failed = self.failed()
+            done = getattr(function, "done", lambda item: False)
             new = [
                 position
                 for position, name in enumerate(map(self.name, items))
-                if name not in busy and len(failed.get(name, ())) < self.settings.attempts
+                if name not in busy and len(failed.get(name, ())) < self.settings.attempts and not done(items[position])
             ]
             chunks = [new[start : start + self.together] for start in range(0, len(new), self.together)]
             size = self.settings.array_size or max_array_size()

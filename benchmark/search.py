@@ -55,10 +55,15 @@ class Search:
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
         return self.folder / "rankings" / f"{self.name}-{digest}-seed{seed}.json"
 
+    def done(self, seed: int) -> bool:
+        """Whether the ranking of a seed is there by now."""
+        return self.path(seed).exists()
+
     def kept(self, seed: int) -> bool:
         """Whether the ranking of a seed is there already. Raises UsageError if other code made it."""
-        if not (path := self.path(seed)).exists():
+        if not self.done(seed):
             return False
+        path = self.path(seed)
         if read_ranking(path).provenance.get("method_code") != self.method_code:
             raise UsageError(f"{path} was made by another version of {self.name}.py: remove it, or use another --out")
         files.sweep(path.parent / "work", path.stem)
@@ -102,7 +107,7 @@ class Search:
         with files.claim(work / f"{path.stem}.lock", self.terms) as mine:
             if not mine:
                 return False
-            if not path.exists():  # else another process finished it meanwhile
+            if not self.done(seed):  # else another process finished it meanwhile
                 guarded = mine.guarding(stop)
                 try:
                     ranking = self._rank(seed, report, guarded, work / f"{path.stem}.pt")

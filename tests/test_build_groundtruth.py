@@ -216,6 +216,31 @@ def test_two_builders_at_once_end_like_one(undisturbed, tmp_path, start):
     assert left_over(out) == []
 
 
+def test_a_run_that_its_task_finishes_while_slurm_is_asked_is_not_submitted(
+    undisturbed, tmp_path, environment, run_python, monkeypatch
+):
+    pytest.importorskip("submitit")
+    out, commands = tmp_path / "out", tmp_path / "bin"
+    shutil.copytree(undisturbed, out)
+    record = ledger_of(out) / "records" / "002-seed0.json"
+    finished = record.rename(tmp_path / record.name)
+    arrays = ledger_of(out) / "work" / "slurm" / "arrays"
+    arrays.mkdir(parents=True)
+    (arrays / "nbp-1.json").write_text(json.dumps({"tasks": [["002-seed0"]], "attempts": 3}))
+    commands.mkdir()
+    for name, script in {"squeue": f"mv {finished} {record}", "scontrol": "", "sbatch": "exit 1"}.items():
+        (commands / name).write_text(f"#!/bin/sh\n{script}\n")
+        (commands / name).chmod(0o755)
+    monkeypatch.setitem(environment, "PATH", f"{commands}{os.pathsep}{environment['PATH']}")
+    (tmp_path / "cluster.toml").touch()
+    words = ["--out", str(out), "--where", "slurm", "--cluster", "cluster.toml"]
+    done = run_python("-m", MODULE, *FLAGS, *RUNS, *words)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 2 runs are there" in done.stderr
+    assert "0 runs are submitted, 0 tasks" in done.stderr
+    assert records(out) == records(undisturbed)
+
+
 def test_only_what_is_missing_or_corrupt_is_trained(undisturbed, tmp_path, run_python):
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)

@@ -173,6 +173,31 @@ def test_cancelling_takes_whole_arrays_out_and_keeps_their_tasks_from_coming_bac
     assert slurm.calls()[-1] == "scancel 7"
 
 
+class Kept:
+    """Items that are done once their file is there."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def done(self, item):
+        return (self.folder / item).exists()
+
+    def __call__(self, item, report, stop):
+        return True
+
+
+def test_what_a_task_finishes_while_slurm_is_asked_is_not_submitted_again(queue, slurm, tmp_path):
+    pytest.importorskip("submitit")
+    # c's task ends after the caller has looked for c's result and before squeue answers: it is in neither
+    slurm("squeue", f"touch {tmp_path}/c; echo 'nbp-1|7|0|RUNNING|n3|None'")
+    slurm("scontrol", "echo MaxArraySize = 1001")
+    slurm("sbatch", "echo Submitted batch job 8")
+    outcome = launch(Kept(tmp_path), ["a", "c", "d"], processes=1, where="slurm", queue=queue)
+    assert outcome.queued == [2]  # a is queued, c done
+    submitted = [json.loads(path.read_text())["tasks"] for path in (queue.folder / "arrays").glob("*.json")]
+    assert sorted(submitted) == [[["a", "b"], ["c"]], [["d"]]]
+
+
 # --- what a task does ---
 
 
