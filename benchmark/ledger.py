@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,10 +180,12 @@ class Ledger:
 
     def recorded(self) -> list[Run]:
         """The runs of configurations that have a record, good or bad."""
-        found = []
-        for path in (self.folder / "records").glob("*.json"):
-            if (match := re.fullmatch(r"(\d+)-seed(\d+)", path.stem)) and 1 <= int(match[1]) <= len(self.space):
-                found.append(Run(int(match[2]), self.space[int(match[1]) - 1]))
+        found: list[Run] = []
+        with suppress(FileNotFoundError):  # a folder that cannot be read is an error: what it holds is not missing
+            for name in os.listdir(self.folder / "records"):
+                match = re.fullmatch(r"(\d+)-seed(\d+)\.json", name)
+                if match and 1 <= int(match[1]) <= len(self.space):
+                    found.append(Run(int(match[2]), self.space[int(match[1]) - 1]))
         return sorted(found)
 
     def records(self) -> list[dict[str, Any]]:

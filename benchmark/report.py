@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from benchmark.errors import UsageError
 from benchmark.ranking import Ranking, read_ranking
 from benchmark.scoring import Score, score
 from benchmark.space import load_space
-from benchmark.table import GroundTruth, load_table
+from benchmark.table import GroundTruth, distinct_name, load_table
 
 
 def arguments() -> cli.Parser:
@@ -42,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         matplotlib.use("agg")
     except ImportError:
         raise UsageError("figures need matplotlib: pip install 'nas-bench-pooling[report]'") from None
-    built = [load_table(path) for path in sorted((out / "tables").glob("*.json"))]
-    tables = [load_table("published"), *(table for table in built if table.name != "published")]
+    tables = _tables(out)
     rankings = [read_ranking(path) for path in sorted((out / "rankings").glob("*.json"))]
     folder = out / "report"
     folder.mkdir(exist_ok=True)
@@ -67,6 +67,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     page.write_text("\n".join(lines), encoding="utf-8")
     print(f"report: {page} ({len(tables)} tables, {len(rankings)} rankings)")
     return 0
+
+
+def _tables(out: Path) -> list[GroundTruth]:
+    """The published table and those under `out`, each once; no two of one name, for figures are named after it."""
+    found: dict[str, GroundTruth] = {}
+    for table in [load_table("published"), *map(load_table, sorted((out / "tables").glob("*.json")))]:
+        if table.sha256 in {other.sha256 for other in found.values()}:
+            continue
+        name = table.name if table.name not in found else distinct_name(table.name, table.sha256)
+        found[name] = replace(table, header=dict(table.header) | {"name": name})
+    return list(found.values())
 
 
 def _about(table: GroundTruth, folder: Path) -> list[str]:

@@ -217,6 +217,17 @@ with ledger.claim(Run(1, load_space().default)) as mine:
 """
 
 
+def test_records_that_cannot_be_read_are_not_taken_for_missing_ones(ledger):
+    write(ledger)
+    assert ledger.recorded() == [RUN]
+    records = ledger.folder / "records"
+    records.rename(ledger.folder / "elsewhere")
+    assert ledger.recorded() == []
+    records.touch()  # in place of a folder without permission, which does not stop root
+    with pytest.raises(NotADirectoryError, match="records"):
+        ledger.recorded()
+
+
 @pytest.fixture
 def holder(tmp_path, environment):
     """Another process that holds RUN."""

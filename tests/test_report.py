@@ -8,6 +8,7 @@ import benchmark
 from benchmark import report
 from benchmark.errors import UsageError
 from benchmark.ranking import Ranking, ranking_json
+from benchmark.table import GroundTruth, Row
 
 TABLE = benchmark.load_table("published")
 MEANS = np.array(TABLE.means)
@@ -72,6 +73,27 @@ def test_weights_of_another_kind_are_not_drawn(tmp_path, weights):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="is no folder"):
         report.main(["--out", str(tmp_path / "none")])
+
+
+def test_a_table_that_bears_the_name_of_the_published_one_has_its_own_place(tmp_path):
+    rows = [Row(row.config, row.mean - 1.0, row.std, row.n) for row in TABLE.rows]
+    other = GroundTruth.from_rows("published", TABLE.space, rows, dataset="cifar10")
+    other.write(tmp_path / "tables")
+    report.main(["--out", str(tmp_path)])
+    name = f"published-{other.sha256[:12]}"
+    page = (tmp_path / "report" / "README.md").read_text()
+    assert [line for line in page.splitlines() if line.startswith("## published")] == ["## published", f"## {name}"]
+    best = TABLE.best
+    assert f"Best: {best.config} with {best.mean:.2f} " in page
+    assert f"Best: {best.config} with {best.mean - 1:.2f} " in page
+    drawn = [(tmp_path / "report" / f"{of}.png").read_bytes() for of in ("published", name)]
+    assert drawn[0] != drawn[1]
+    # the published table itself, beside it under another file's name, is not told a second time
+    TABLE.write(tmp_path / "more")
+    for ending in ("csv", "json"):
+        (tmp_path / "more" / f"published.{ending}").rename(tmp_path / "tables" / f"again.{ending}")
+    report.main(["--out", str(tmp_path)])
+    assert (tmp_path / "report" / "README.md").read_text() == page
 
 
 def test_a_rankings_file_cannot_say_where_a_figure_goes(tmp_path):
