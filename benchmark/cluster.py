@@ -153,11 +153,7 @@ class Queue:
     together: int = 1
 
     def submit(self, run: Callable[..., Any], function: Any, items: Sequence[Any], how: Mapping[str, Any]) -> list[int]:
-        """Submits the items that are not queued, not done, and have attempts left; returns their positions.
-
-        run       `launch`
-        function  where `function.done(item)` exists, it is asked after Slurm: what a task finishes meanwhile is done
-        """
+        """Submits the items that are not queued, not done, and have attempts left; returns their positions. run: `launch`."""
         try:
             import submitit
         except ImportError:
@@ -169,7 +165,7 @@ class Queue:
                 raise Failure(f"another process submits to {self.folder} at this moment: let it finish")
             busy = {name for task in self.tasks() for name in task.names}
             failed = self.failed()
-            done = getattr(function, "done", lambda item: False)
+            done = getattr(function, "done", lambda item: False)  # asked after Slurm: a task may just have finished it
             new = [
                 position
                 for position, name in enumerate(map(self.name, items))

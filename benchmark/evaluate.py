@@ -371,8 +371,8 @@ def _manage(queue: cluster.Queue, search: Search, seeds: list[int], options: Any
     if options.cancel:
         cli.say(f"{queue.cancel()} tasks are taken out of Slurm; what they had kept is not lost")
         return 0
-    done = [seed for seed in seeds if search.path(seed).exists()]
-    tasks = queue.tasks()
+    tasks = queue.tasks()  # before the rankings: a task that ends in between has left its own
+    done = [seed for seed in seeds if search.done(seed)]
     if options.json:
         cli.print_json({"done": done, "tasks": [task.to_dict() for task in tasks], "failed": queue.failed()})
     else:
@@ -406,7 +406,7 @@ def _search_on_slurm(
         return 0
     names = {queue.name(seed): f"seed {seed}" for seed in missing}
     queue.wait(lambda tasks: cluster.lines(queue, tasks, names)[0])
-    left = [seed for seed in missing if not search.path(seed).exists()]
+    left = [seed for seed in missing if not search.done(seed)]
     failed = queue.failed()
     if why := [f"{search.name} seed {s}: {failed[queue.name(s)][-1]['why']}" for s in left if queue.name(s) in failed]:
         raise Failure("; ".join(why))

@@ -173,7 +173,8 @@ def launch(
                  each time somebody else turns out to hold the item
     environment  variables that the workers get on top of this process's
     deadline     `time.monotonic()` at which the workers are asked to stop at their next checkpoint
-    where        here: blocks until nothing is left to do. slurm: submits what `queue` does not hold yet, and returns
+    where        here: blocks until nothing is left to do. slurm: submits what `queue` does not hold yet, and returns.
+                 Where `function.done(item)` exists, what is done by then is left out
 
     Ctrl-C asks the workers to stop likewise, and so do SIGTERM and SIGUSR2; the outcome then says `interrupted`. A
     second Ctrl-C kills them.

@@ -88,10 +88,20 @@ def test_a_table_that_bears_the_name_of_the_published_one_has_its_own_place(tmp_
     assert f"Best: {best.config} with {best.mean - 1:.2f} " in page
     drawn = [(tmp_path / "report" / f"{of}.png").read_bytes() for of in ("published", name)]
     assert drawn[0] != drawn[1]
-    # the published table itself, beside it under another file's name, is not told a second time
-    TABLE.write(tmp_path / "more")
-    for ending in ("csv", "json"):
-        (tmp_path / "more" / f"published.{ending}").rename(tmp_path / "tables" / f"again.{ending}")
+
+
+def test_copies_of_a_table_are_told_once(tmp_path):
+    rows = [Row(row.config, row.mean - 1.0, row.std, row.n) for row in TABLE.rows]
+    own = GroundTruth.from_rows("own", TABLE.space, rows, dataset="cifar10")
+    own.write(tmp_path / "tables")
+    report.main(["--out", str(tmp_path)])
+    page = (tmp_path / "report" / "README.md").read_text()
+    assert [line for line in page.splitlines() if line.startswith("## ")] == ["## published", "## own", "## Rankings"]
+    for table in (TABLE, own):
+        table.write(tmp_path / "copies")
+        for ending in ("csv", "json"):
+            place = tmp_path / "tables" / f"{table.name}-again.{ending}"
+            (tmp_path / "copies" / f"{table.name}.{ending}").rename(place)
     report.main(["--out", str(tmp_path)])
     assert (tmp_path / "report" / "README.md").read_text() == page
 
