@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ledger.prepare()
         _missing(ledger, runs)  # sweeps up, and sets aside corrupt records of other runs
         if options.wait:  # a task may still be on its way out
-            queue.wait(lambda tasks: f"all runs are there, {len(tasks)} tasks end")
+            queue.wait(lambda tasks: f"all runs are there, {len(tasks)} tasks end", lambda: _names(ledger, queue))
         queue.clear()
         return _finish(ledger, configs, seeds, {}, False, options, words)
     if options.where == "slurm":
@@ -253,8 +253,8 @@ def _build_on_slurm(
     cli.say(f"{len(outcome.queued)} runs are submitted, {-(-len(outcome.queued) // queue.together)} tasks")
     again = shlex.join(["python", "-m", "benchmark.build_groundtruth", *words])
     if options.wait:
-        queue.wait(lambda tasks: _slurm_lines(ledger, configs, seeds, queue, tasks)[0])
-        gone = {queue.name(run) for run in ledger.recorded()}
+        queue.wait(lambda tasks: _slurm_lines(ledger, configs, seeds, queue, tasks)[0], lambda: _names(ledger, queue))
+        gone = _names(ledger, queue)
         failed = {run: times[-1]["why"] for run in missing if (times := queue.failed().get(queue.name(run)))}
         failed = {run: why for run, why in failed.items() if queue.name(run) not in gone}
         if not failed and gone.issuperset(queue.name(run) for run in runs):
@@ -268,6 +268,11 @@ def _build_on_slurm(
             )
     cli.say(f"see how it goes with --status; once all is done, this writes the table: {again}")
     return 0
+
+
+def _names(ledger: Ledger, queue: cluster.Queue) -> set[str]:
+    """What the runs that have a record are called in the queue."""
+    return {queue.name(run) for run in ledger.recorded()}
 
 
 def _slurm_lines(

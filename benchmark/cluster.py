@@ -26,7 +26,8 @@ import sys
 import time
 import tomllib
 import uuid
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ from benchmark.errors import Failure, UsageError
 LOOK_SECONDS = 5.0  # between two looks at the queue
 SILENCE_SECONDS = 600.0  # for which Slurm's controller may be away while we wait
 REQUEUE_SECONDS = 3.0  # between two tries to go back into the queue
+REFUSED = "launch failed requeued held"  # why Slurm holds a task that a node would not start: by itself it never runs
 BEFORE_IT_LISTENED = (128 + signal.SIGUSR2, 128 + signal.SIGTERM)  # how a task ends that a notice met while it started
 TELLING = [re.compile(words, re.IGNORECASE) for words in (r"memory limit|out.of.memory|oom", r"\w+Error\b|fatal")]
 KINDS: dict[str, tuple[Any, str]] = {  # by the first word of a setting's type: what TOML gives, and what people call it
@@ -135,6 +137,10 @@ class Queued:
     def running(self) -> bool:
         return self.state in ("RUNNING", "COMPLETING")
 
+    @property
+    def refused(self) -> bool:
+        return self.state == "PENDING" and self.reason == REFUSED
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"log": str(self.log)}
 
@@ -163,7 +169,10 @@ class Queue:
         with files.claim(self.folder / "submit.lock", wait=True) as mine:
             if not mine:
                 raise Failure(f"another process submits to {self.folder} at this moment: let it finish")
-            busy = {name for task in self.tasks() for name in task.names}
+            tasks = self.tasks()
+            with suppress(Failure):  # the rest can be submitted all the same
+                release(task for task in tasks if task.refused)
+            busy = {name for task in tasks for name in task.names}
             failed = self.failed()
             done = getattr(function, "done", lambda item: False)  # asked after Slurm: a task may just have finished it
             new = [
@@ -283,16 +292,31 @@ class Queue:
             if self.folder.exists() and not self.tasks():
                 shutil.rmtree(self.folder, ignore_errors=True)
 
-    def wait(self, look: Callable[[list[Queued]], str]) -> None:
-        """Until Slurm has none of the tasks; meanwhile `look` gives the line to show. Survives a restarting controller."""
+    def wait(self, look: Callable[[list[Queued]], str], done: Callable[[], Collection[str]]) -> None:
+        """Until Slurm has none of the tasks. Survives a restarting controller, even one that has forgotten its last seconds.
+
+        Queued tasks that have nothing left to do are taken out. Those that a node refused are let go again, `attempts`
+        times each. Raises Failure where only such are left that were refused once more.
+
+        look  gives the line to show meanwhile
+        done  the names of the items that are done
+        """
         from rich.console import Console
 
         console = Console(stderr=True)
+        released: Counter[str] = Counter()
         answered = said = time.monotonic()
         with console.status("waiting for Slurm") as status:
             while True:
                 try:
                     tasks = self.tasks()
+                    finished = set(done())
+                    if idle := [task for task in tasks if task.state == "PENDING" and finished.issuperset(task.names)]:
+                        slurm("scancel", *(task.job for task in idle))
+                    refused = [task for task in tasks if task.refused and task not in idle]
+                    again = [task for task in refused if released[task.job] < self.settings.attempts]
+                    release(again)
+                    released.update(task.job for task in again)
                 except Failure:
                     if time.monotonic() - answered > SILENCE_SECONDS:
                         raise
@@ -301,6 +325,12 @@ class Queue:
                 answered = time.monotonic()
                 if not tasks:
                     return
+                if refused and len(refused) == len(tasks) and not again:
+                    raise Failure(
+                        f"no node starts the task {refused[0].job}, tried {self.settings.attempts} times more (Slurm says: "
+                        f"{REFUSED}); what is done is kept: see `scontrol show job {refused[0].job}`, then the same command "
+                        "lets it go again"
+                    )
                 text = look(tasks)
                 status.update(text.replace("[", r"\["))
                 if not console.is_terminal and time.monotonic() - said > 4 * LOOK_SECONDS:
@@ -332,6 +362,10 @@ def lines(
             found.append(f"  {task.job} on {task.node}: {names}" + (f" ({said})" if said.startswith("task: ") else ""))
     if reasons := sorted({task.reason for task in tasks if not task.running}):
         found.append(f"  queued tasks wait for: {', '.join(reasons)}")
+    if refused := [task.job for task in tasks if task.refused]:
+        found.append(
+            f"  refused by a node and held: {', '.join(refused)} (the command that submitted them lets them go)"
+        )
     for name, times in failed.items():
         last = times[-1]
         found.append(
@@ -352,6 +386,12 @@ def slurm(*words: str) -> str:
         lines = done.stderr.strip().splitlines() or [f"code {done.returncode}"]
         raise Failure(f"{words[0]}: {lines[-1]}")
     return done.stdout
+
+
+def release(tasks: Iterable[Queued]) -> None:
+    """Lets held tasks go. Raises Failure where Slurm does not."""
+    if jobs := ",".join(task.job for task in tasks):
+        slurm("scontrol", "release", jobs)
 
 
 def max_array_size() -> int:

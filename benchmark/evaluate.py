@@ -212,6 +212,8 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         if code is not None:
             return code
         plan = replace(plan, missing=[])
+    if not plan.missing:
+        queue.clear()
     if plan.missing and plan.trains:
         work = plan.work(plan.search.task(plan.seeds[0]))
         _say_how_long(plan.search, work, len(plan.missing), options)
@@ -405,7 +407,10 @@ def _search_on_slurm(
         cli.say(f"see how it goes with --status; once all is done, this scores them: {again}")
         return 0
     names = {queue.name(seed): f"seed {seed}" for seed in missing}
-    queue.wait(lambda tasks: cluster.lines(queue, tasks, names)[0])
+    queue.wait(
+        lambda tasks: cluster.lines(queue, tasks, names)[0],
+        lambda: {path.stem for path in search.path(0).parent.glob("*.json")},
+    )
     left = [seed for seed in missing if not search.done(seed)]
     failed = queue.failed()
     if why := [f"{search.name} seed {s}: {failed[queue.name(s)][-1]['why']}" for s in left if queue.name(s) in failed]:
@@ -413,7 +418,6 @@ def _search_on_slurm(
     if left:
         cli.say(f"{len(left)} searches are unfinished; go on with: {again}")
         return 0
-    queue.clear()
     return None
 
 

@@ -173,6 +173,7 @@ def main() -> int:
             with contextlib.suppress(cluster.Failure):  # the controller may be away
                 if not (tasks := queue.tasks()):
                     break
+                cluster.release(task for task in tasks if task.refused)
                 if time.monotonic() > due and (event := next(todo, None)):
                     event()
                     due = time.monotonic() + draw.uniform(0.5, 1.5) * options.every

@@ -143,12 +143,62 @@ def test_waiting_survives_a_controller_that_is_away_for_a_while(queue, slurm, mo
         f"n=$(grep -c . {tmp_path}/calls); case $n in 1) exit 1;; 2) echo 'nbp-1|7|1|RUNNING|n3|None';; esac",
     )
     seen = []
-    queue.wait(lambda tasks: seen.append([task.job for task in tasks]) or "[4,3,3] text")
+    queue.wait(lambda tasks: seen.append([task.job for task in tasks]) or "[4,3,3] text", set)
     assert seen == [["7_1"]]
     monkeypatch.setattr(cluster, "SILENCE_SECONDS", 0.0)
     slurm("squeue", "exit 1")
     with pytest.raises(Failure):
-        queue.wait(lambda tasks: "")
+        queue.wait(lambda tasks: "", set)
+
+
+def held_by_slurm(number):
+    return f"nbp-1|7|{number}|PENDING||launch failed requeued held"
+
+
+def test_waiting_lets_a_task_go_that_a_node_refused_and_takes_out_one_that_has_nothing_to_do(
+    queue, slurm, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.01)
+    # both are held, and all items of the second are done; then the first, released, runs; then nothing is left
+    slurm(
+        "squeue",
+        f"n=$(grep -c squeue {tmp_path}/calls); case $n in 1) printf '{held_by_slurm(0)}\\n{held_by_slurm(1)}\\n';; "
+        "2) echo 'nbp-1|7|0|RUNNING|n3|None';; esac",
+    )
+    slurm("scancel", "")
+    slurm("scontrol", "")
+    queue.wait(lambda tasks: "", lambda: {"b", "c"})
+    assert [call for call in slurm.calls() if "squeue" not in call] == ["scancel 7_1", "scontrol release 7_0"]
+
+
+def test_what_people_hold_and_what_waits_for_its_turn_is_left_alone(queue, slurm, monkeypatch, tmp_path):
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.01)
+    lines = "nbp-1|7|0|PENDING||JobHeldUser\\nnbp-1|7|1|PENDING||Priority\\n"
+    slurm("squeue", f"[ $(grep -c squeue {tmp_path}/calls) -gt 2 ] || printf '{lines}'")
+    slurm("scancel", "")
+    slurm("scontrol", "")
+    queue.wait(lambda tasks: "", lambda: {"a"})
+    assert {call.split()[0] for call in slurm.calls()} == {"squeue"}
+
+
+def test_waiting_ends_where_nodes_refuse_a_task_again_and_again(queue, slurm, monkeypatch):
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.01)
+    slurm("squeue", f"echo '{held_by_slurm(0)}'")
+    slurm("scontrol", "")
+    with pytest.raises(Failure, match="no node starts the task 7_0, tried 2 times more"):
+        queue.wait(lambda tasks: "", set)
+    assert slurm.calls().count("scontrol release 7_0") == 2
+
+
+def test_submitting_again_lets_a_refused_task_go_and_says_so_where_asked(queue, slurm, tmp_path):
+    pytest.importorskip("submitit")
+    slurm("squeue", f"printf '{held_by_slurm(0)}\\n{held_by_slurm(1)}\\n'")
+    *_, told = cluster.lines(queue, queue.tasks(), {"a": "A"})
+    assert told == "  refused by a node and held: 7_0, 7_1 (the command that submitted them lets them go)"
+    for code in (0, 1):  # where it may not, the rest is submitted all the same
+        slurm("scontrol", f'[ "$1" = show ] || exit {code}; echo MaxArraySize = 1001')
+        assert launch(Kept(tmp_path), ["a", "c"], processes=1, where="slurm", queue=queue).queued == []
+    assert slurm.calls().count("scontrol release 7_0,7_1") == 2
 
 
 def test_the_summary_counts_every_item_once(queue, slurm):
