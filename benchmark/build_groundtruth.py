@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _missing(ledger, runs)  # sweeps up, and sets aside corrupt records of other runs
         if options.wait:  # a task may still be on its way out
             queue.wait(lambda tasks: f"all runs are there, {len(tasks)} tasks end", lambda: _names(ledger, queue))
-        queue.clear()
+        queue.clear(_names(ledger, queue))
         return _finish(ledger, configs, seeds, {}, False, options, words)
     if options.where == "slurm":
         return _build_on_slurm(ledger, configs, seeds, runs, queue, options, words)
@@ -258,7 +258,7 @@ def _build_on_slurm(
         failed = {run: times[-1]["why"] for run in missing if (times := queue.failed().get(queue.name(run)))}
         failed = {run: why for run, why in failed.items() if queue.name(run) not in gone}
         if not failed and gone.issuperset(queue.name(run) for run in runs):
-            queue.clear()
+            queue.clear(gone)
         return _finish(ledger, configs, seeds, failed, False, options, words)
     stuck = queue.failed_for_good()
     for run in missing:

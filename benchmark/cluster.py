@@ -40,7 +40,11 @@ from benchmark.errors import Failure, UsageError
 LOOK_SECONDS = 5.0  # between two looks at the queue
 SILENCE_SECONDS = 600.0  # for which Slurm's controller may be away while we wait
 REQUEUE_SECONDS = 3.0  # between two tries to go back into the queue
-REFUSED = "launch failed requeued held"  # why Slurm holds a task that a node would not start: by itself it never runs
+REFUSED = (  # why Slurm holds a task that nodes would not start, or that died with them too often: it never runs by itself
+    "launch failed requeued held",
+    "launch failure limit exceeded requeued held",
+    "JobHoldMaxRequeue",
+)
 BEFORE_IT_LISTENED = (128 + signal.SIGUSR2, 128 + signal.SIGTERM)  # how a task ends that a notice met while it started
 TELLING = [re.compile(words, re.IGNORECASE) for words in (r"memory limit|out.of.memory|oom", r"\w+Error\b|fatal")]
 KINDS: dict[str, tuple[Any, str]] = {  # by the first word of a setting's type: what TOML gives, and what people call it
@@ -139,7 +143,7 @@ class Queued:
 
     @property
     def refused(self) -> bool:
-        return self.state == "PENDING" and self.reason == REFUSED
+        return not self.running and self.reason in REFUSED
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"log": str(self.log)}
@@ -164,14 +168,14 @@ class Queue:
             import submitit
         except ImportError:
             raise UsageError("where slurm needs submitit: pip install 'nas-bench-pooling[slurm]'") from None
-        for part in ("arrays", "marks", "failed", "tasks"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         with files.claim(self.folder / "submit.lock", wait=True) as mine:
             if not mine:
                 raise Failure(f"another process submits to {self.folder} at this moment: let it finish")
+            for part in ("arrays", "marks", "failed", "tasks"):
+                (self.folder / part).mkdir(parents=True, exist_ok=True)
             tasks = self.tasks()
-            with suppress(Failure):  # the rest can be submitted all the same
-                release(task for task in tasks if task.refused)
+            release(task for task in tasks if task.refused)
             busy = {name for task in tasks for name in task.names}
             failed = self.failed()
             done = getattr(function, "done", lambda item: False)  # asked after Slurm: a task may just have finished it
@@ -242,7 +246,8 @@ class Queue:
         """Names by task, by label."""
         found = {}
         for path in sorted((self.folder / "arrays").glob("*.json")):
-            found[path.stem] = json.loads(path.read_text())["tasks"]
+            with suppress(FileNotFoundError):  # another command cancels or clears at this moment
+                found[path.stem] = json.loads(path.read_text())["tasks"]
         return found
 
     def tasks(self) -> list[Queued]:
@@ -286,17 +291,20 @@ class Queue:
             slurm("scancel", *sorted({task.job.partition("_")[0] for task in tasks}))
         return len(tasks)
 
-    def clear(self) -> None:
-        """Removes the folder once nothing is queued any more. For when all items are done."""
-        with suppress(Failure, UsageError):  # Slurm does not answer, or is not here: it stays
-            if self.folder.exists() and not self.tasks():
+    def clear(self, done: Collection[str]) -> None:
+        """Removes the folder, unless something is queued, or one of its items failed that is not among the done ones."""
+        if not self.folder.exists():
+            return
+        with suppress(Failure, UsageError), files.claim(self.folder / "submit.lock") as mine:
+            # where Slurm does not answer, or is not here, it stays
+            if mine and self.failed().keys() <= set(done) and not self.tasks():
                 shutil.rmtree(self.folder, ignore_errors=True)
 
     def wait(self, look: Callable[[list[Queued]], str], done: Callable[[], Collection[str]]) -> None:
         """Until Slurm has none of the tasks. Survives a restarting controller, even one that has forgotten its last seconds.
 
         Queued tasks that have nothing left to do are taken out. Those that a node refused are let go again, `attempts`
-        times each. Raises Failure where only such are left that were refused once more.
+        times each. Raises Failure where only such are left as are held all the same.
 
         look  gives the line to show meanwhile
         done  the names of the items that are done
@@ -310,13 +318,6 @@ class Queue:
             while True:
                 try:
                     tasks = self.tasks()
-                    finished = set(done())
-                    if idle := [task for task in tasks if task.state == "PENDING" and finished.issuperset(task.names)]:
-                        slurm("scancel", *(task.job for task in idle))
-                    refused = [task for task in tasks if task.refused and task not in idle]
-                    again = [task for task in refused if released[task.job] < self.settings.attempts]
-                    release(again)
-                    released.update(task.job for task in again)
                 except Failure:
                     if time.monotonic() - answered > SILENCE_SECONDS:
                         raise
@@ -325,11 +326,20 @@ class Queue:
                 answered = time.monotonic()
                 if not tasks:
                     return
-                if refused and len(refused) == len(tasks) and not again:
+                finished = set(done())
+                idle = [task for task in tasks if not task.running and finished.issuperset(task.names)]
+                with suppress(Failure):  # it has just ended, or is somebody else's
+                    if idle:
+                        slurm("scancel", *(task.job for task in idle))
+                held = [task for task in tasks if task.refused and task not in idle]
+                again = [task for task in held if released[task.job] < self.settings.attempts]
+                release(again)
+                released.update(task.job for task in again)
+                if len(held) == len(tasks) and not again:
                     raise Failure(
-                        f"no node starts the task {refused[0].job}, tried {self.settings.attempts} times more (Slurm says: "
-                        f"{REFUSED}); what is done is kept: see `scontrol show job {refused[0].job}`, then the same command "
-                        "lets it go again"
+                        f"no node starts the task {held[0].job}, and Slurm holds it ({held[0].reason}): `scontrol show job "
+                        f"{held[0].job}` may say why. What is done is kept; --cancel takes it out, then the same command "
+                        "submits it anew"
                     )
                 text = look(tasks)
                 status.update(text.replace("[", r"\["))
@@ -389,9 +399,10 @@ def slurm(*words: str) -> str:
 
 
 def release(tasks: Iterable[Queued]) -> None:
-    """Lets held tasks go. Raises Failure where Slurm does not."""
-    if jobs := ",".join(task.job for task in tasks):
-        slurm("scontrol", "release", jobs)
+    """Lets held tasks go, as far as Slurm allows it."""
+    for task in tasks:
+        with suppress(Failure):
+            slurm("scontrol", "release", task.job)
 
 
 def max_array_size() -> int:

@@ -213,7 +213,9 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
             return code
         plan = replace(plan, missing=[])
     if not plan.missing:
-        queue.clear()
+        if options.wait:  # a task may still be on its way out
+            queue.wait(lambda tasks: f"all rankings are there, {len(tasks)} tasks end", lambda: _names(plan.search))
+        queue.clear(_names(plan.search))
     if plan.missing and plan.trains:
         work = plan.work(plan.search.task(plan.seeds[0]))
         _say_how_long(plan.search, work, len(plan.missing), options)
@@ -368,6 +370,11 @@ def _queue(search: Search, options: Any) -> cluster.Queue:
     return cluster.Queue(folder, settings, lambda seed: search.path(seed).stem, options.together)
 
 
+def _names(search: Search) -> set[str]:
+    """What the seeds that have a ranking are called in the queue, of whatever search."""
+    return {path.stem for path in search.path(0).parent.glob("*.json")}
+
+
 def _manage(queue: cluster.Queue, search: Search, seeds: list[int], options: Any) -> int:
     """--status and --cancel."""
     if options.cancel:
@@ -407,10 +414,7 @@ def _search_on_slurm(
         cli.say(f"see how it goes with --status; once all is done, this scores them: {again}")
         return 0
     names = {queue.name(seed): f"seed {seed}" for seed in missing}
-    queue.wait(
-        lambda tasks: cluster.lines(queue, tasks, names)[0],
-        lambda: {path.stem for path in search.path(0).parent.glob("*.json")},
-    )
+    queue.wait(lambda tasks: cluster.lines(queue, tasks, names)[0], lambda: _names(search))
     left = [seed for seed in missing if not search.done(seed)]
     failed = queue.failed()
     if why := [f"{search.name} seed {s}: {failed[queue.name(s)][-1]['why']}" for s in left if queue.name(s) in failed]:

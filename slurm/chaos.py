@@ -174,6 +174,7 @@ def main() -> int:
                 if not (tasks := queue.tasks()):
                     break
                 cluster.release(task for task in tasks if task.refused)
+                dev_cluster("resume")
                 if time.monotonic() > due and (event := next(todo, None)):
                     event()
                     due = time.monotonic() + draw.uniform(0.5, 1.5) * options.every

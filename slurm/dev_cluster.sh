@@ -5,6 +5,7 @@
 #     slurm/dev_cluster.sh up        # daemons, in a few seconds; prints what to export
 #     slurm/dev_cluster.sh status    # nodes and jobs
 #     slurm/dev_cluster.sh kill n2   # slurmd dies, its steps go on (crash n2: these as well; start n2: it is back)
+#     slurm/dev_cluster.sh resume    # nodes that refused a task, which Slurm has drained, are back
 #     slurm/dev_cluster.sh down      # ends every job, step and daemon, and removes the folder
 #
 # All that it writes lies in $DEV_CLUSTER (default /tmp/nasbench-dev-cluster); ports are $DEV_CLUSTER_PORT and the next
@@ -90,6 +91,12 @@ members() {
   return 0
 }
 
+resume() {
+  local names
+  names=$(sinfo --noheader --partition cpu --states drain --format %N | paste -sd,)
+  [ -z "$names" ] || scontrol update nodename="$names" state=resume
+}
+
 up() {
   [ "$(id -u)" = 0 ] || fail "needs root: slurmd starts jobs as their users"
   for program in munged slurmctld slurmd sbatch; do
@@ -110,7 +117,7 @@ SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=$port
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket=$root/munge/socket,cred_expire=5
+AuthInfo=socket=$root/munge/socket,cred_expire=15
 CredType=cred/munge
 StateSaveLocation=$root/state
 SlurmdSpoolDir=$root/spool/%n
@@ -124,7 +131,8 @@ SwitchType=switch/none
 MpiDefault=none
 ReturnToService=2
 SlurmdTimeout=10
-KillWait=5
+KillWait=30
+MessageTimeout=60
 MinJobAge=300
 MaxArraySize=${DEV_CLUSTER_ARRAY:-1001}
 SchedulerType=sched/backfill
@@ -174,6 +182,7 @@ case ${1:-} in
   start) start "${2:-}" ;;
   kill) kill_one "${2:-}" ;;
   crash) crash "${2:-}" ;;
+  resume) resume ;;
   members) members ;;
-  *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -1,5 +1,6 @@
 """The command that builds a table, as a user starts it: killed, doubled, stopped, asked for its status, misused."""
 
+import contextlib
 import json
 import os
 import random
@@ -192,7 +193,8 @@ def test_neither_how_many_run_together_nor_kills_move_a_bit(undisturbed, tmp_pat
             continue
         found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
         if workers := found.stdout.split():
-            os.kill(int(draw.choice(workers)), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(int(draw.choice(workers)), signal.SIGKILL)
         process.communicate(timeout=PATIENCE)
     done = run_python("-m", MODULE, *words)
     assert done.returncode == 0, done.stderr

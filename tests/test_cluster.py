@@ -11,6 +11,7 @@ import pytest
 from benchmark import cluster
 from benchmark.cluster import Marked, Queue, Settings, Task, after_a_task, last_line
 from benchmark.errors import Failure, UsageError
+from benchmark.files import claim
 from benchmark.launch import Outcome, launch
 
 SLURM = Path(__file__).resolve().parent.parent / "slurm"
@@ -185,7 +186,7 @@ def test_waiting_ends_where_nodes_refuse_a_task_again_and_again(queue, slurm, mo
     monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.01)
     slurm("squeue", f"echo '{held_by_slurm(0)}'")
     slurm("scontrol", "")
-    with pytest.raises(Failure, match="no node starts the task 7_0, tried 2 times more"):
+    with pytest.raises(Failure, match=r"no node starts the task 7_0, and Slurm holds it .* --cancel takes it out"):
         queue.wait(lambda tasks: "", set)
     assert slurm.calls().count("scontrol release 7_0") == 2
 
@@ -198,7 +199,49 @@ def test_submitting_again_lets_a_refused_task_go_and_says_so_where_asked(queue, 
     for code in (0, 1):  # where it may not, the rest is submitted all the same
         slurm("scontrol", f'[ "$1" = show ] || exit {code}; echo MaxArraySize = 1001')
         assert launch(Kept(tmp_path), ["a", "c"], processes=1, where="slurm", queue=queue).queued == []
-    assert slurm.calls().count("scontrol release 7_0,7_1") == 2
+    assert slurm.calls().count("scontrol release 7_0") == slurm.calls().count("scontrol release 7_1") == 2
+
+
+def test_a_task_that_slurm_lets_nobody_take_out_is_waited_for(queue, slurm, monkeypatch, tmp_path):
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(cluster, "SILENCE_SECONDS", 0.0)
+    lines = "nbp-1|7|0|PENDING||Priority"
+    slurm("squeue", f"[ $(grep -c squeue {tmp_path}/calls) -gt 2 ] || echo '{lines}'")
+    slurm("scancel", "echo 'Access denied' >&2; exit 1")
+    queue.wait(lambda tasks: "", lambda: {"a", "b"})
+    assert slurm.calls().count("scancel 7_0") == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [("PENDING", "JobHoldMaxRequeue"), ("REQUEUE_HOLD", "launch failure limit exceeded requeued held")],
+)
+def test_held_for_too_many_launches_counts_as_refused(queue, slurm, state, reason):
+    slurm("squeue", f"echo 'nbp-1|7|0|{state}||{reason}'; echo 'nbp-1|7|1|PENDING||JobHeldAdmin'")
+    assert [task.refused for task in queue.tasks()] == [True, False]
+
+
+def test_the_folder_goes_once_nothing_is_queued_and_nothing_that_failed_is_left_to_do(queue, slurm):
+    cluster.note_failure(queue.folder, "c", "the loss is nan", 2)
+    slurm("squeue", "")
+    queue.clear({"a", "b"})
+    assert list(queue.failed()) == ["c"]  # else it would be submitted again though nobody said --again
+    slurm("squeue", "echo 'nbp-1|7|0|RUNNING|n3|None'")
+    queue.clear({"a", "b", "c"})
+    assert queue.tasks() != []
+    slurm("squeue", "exit 1")
+    queue.clear({"a", "b", "c"})
+    assert queue.folder.exists()
+    slurm("squeue", "")
+    queue.clear({"a", "b", "c"})
+    assert not queue.folder.exists()
+
+
+def test_the_folder_stays_while_another_process_submits(queue, slurm):
+    slurm("squeue", "")
+    with claim(queue.folder / "submit.lock"):
+        queue.clear({"a", "b", "c"})
+    assert queue.folder.exists()
 
 
 def test_the_summary_counts_every_item_once(queue, slurm):

@@ -560,11 +560,14 @@ def test_a_damaged_ranking_is_named(searched, refused, tmp_path):
     assert ranking.name in refused(*words)
 
 
-# The command, but with a checkpoint after every step; worker processes run these lines too.
+# The command, but it stays at its first checkpoint until it is killed; worker processes run these lines too.
 HASTY = """
+import time
 from benchmark import cli, evaluate, train
 train.CHECKPOINT_SECONDS = -1.0
 train.measure_speed = lambda *_: 1e10
+save = train.Checkpoint.save
+train.Checkpoint.save = lambda self, state: (save(self, state), time.sleep(600))
 if __name__ == "__main__":
     cli.command(evaluate.main)
 """

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -134,9 +135,9 @@ def spoils(item, report, stop):
 
 def die_after_the_end(item, report, stop):
     """The worker is killed a moment after it has finished the first item, while it waits for the next one."""
-    report(item)
+    report(os.getpid())
     if item == 0:
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        threading.Timer(2, os.kill, (os.getpid(), signal.SIGKILL)).start()
     return True
 
 
@@ -145,22 +146,40 @@ def talkative(item, report, stop):
         report("still here")
 
 
-def true_after_a_second():
-    time.sleep(1)
+def appears(path):
+    until = time.monotonic() + PATIENCE
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    return path.exists()
+
+
+def true_once_interrupted(folder):
+    (folder / "receiving").touch()
+    assert appears(folder / "interrupted")
     return True
 
 
+@dataclass(frozen=True)
 class SlowTruth:
-    """True, but it takes the parent a second to receive it."""
+    """True, but the parent has not received it before it is interrupted."""
+
+    folder: Path
 
     def __reduce__(self):
-        return true_after_a_second, ()
+        return true_once_interrupted, (self.folder,)
 
 
 def interrupt_the_receiver(item, report, stop):
     """Interrupts the parent while that is receiving the end of this item."""
-    threading.Timer(0.3, os.kill, (os.getppid(), signal.SIGINT)).start()
-    return SlowTruth()
+    folder = Path(item)
+
+    def interrupt():
+        appears(folder / "receiving")
+        os.kill(os.getppid(), signal.SIGINT)
+        (folder / "interrupted").touch()
+
+    threading.Thread(target=interrupt).start()
+    return SlowTruth(folder)
 
 
 def heard(function, items, **options):
@@ -224,9 +243,9 @@ def test_a_held_item_is_tried_again_and_delays_no_other(tmp_path):
 
 
 def test_a_worker_that_dies_between_two_items_fails_neither():
-    def slow_reader(position, news):
-        if news == 0:
-            time.sleep(1)  # meanwhile the worker ends the item and dies; the next item finds nobody
+    def slow_reader(position, pid):
+        if position == 0:
+            assert all_gone([pid])  # meanwhile the worker ends the item and dies; the next item finds nobody
 
     outcome = launch(die_after_the_end, [0, 1, 2], processes=1, report=slow_reader)
     assert outcome.done == [0, 1, 2]
@@ -335,9 +354,12 @@ def test_a_storm_of_notices_does_not_stop_a_worker_in_its_handler(tmp_path):
         for _ in range(200_000):
             os.kill(pid, signal.SIGTERM)
         enough.write_text("")
-        threading.Timer(PATIENCE / 5, lambda: gone(pid) or os.kill(pid, signal.SIGKILL)).start()
+        stuck.append(threading.Timer(PATIENCE / 5, lambda: gone(pid) or os.kill(pid, signal.SIGKILL)))
+        stuck[0].start()
 
+    stuck = []
     assert launch(until_stormed, [str(enough)], processes=1, report=storm).done == [0]
+    stuck[0].cancel()  # later, the number may be another process's
 
 
 def test_a_notice_that_meets_workers_on_their_way_up_is_heard_and_kills_none(parent):
@@ -364,8 +386,8 @@ def spawned_by(pid):
     return found
 
 
-def test_an_interruption_in_the_middle_of_a_message_loses_nothing(parent):
-    process, _ = parent("only", function="interrupt_the_receiver", busy=0)
+def test_an_interruption_in_the_middle_of_a_message_loses_nothing(parent, tmp_path):
+    process, _ = parent(str(tmp_path), function="interrupt_the_receiver", busy=0)
     out, err = process.communicate(timeout=PATIENCE / 2)
     assert json.loads(out) == [[0], {}, True]
     assert "Traceback" not in err
