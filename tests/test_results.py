@@ -225,11 +225,17 @@ OURS = "resnet20-cifar10-paper-epochs10-2daccdc2036b"
         ("mixture", "bse", "published"),
         ("spos", "bse", "published"),
         ("spos", "mcts", "published"),
+        ("bse", "short_training", "published"),
+        ("short_training", "macs", "published"),
+        ("conet", "macs", "published"),
+        ("conet", "random_order", "published"),
         ("darts", "mcts", "published"),
         ("spos", "macs", OURS),
         ("mixture", "macs", OURS),
         ("spos", "mixture", OURS),
         ("bse", "macs", OURS),
+        ("short_training", "macs", OURS),
+        ("conet", "random_order", OURS),
     ],
 )
 def test_the_page_says_which_of_two_is_better(one, other, table):
@@ -248,11 +254,11 @@ def test_the_page_says_how_rankings_do_against_our_own_table():
     assert taus["published"].keys() == taus[OURS].keys()
     gains = {method: round(taus[OURS][method] - taus["published"][method], 2) for method in taus[OURS]}
     assert sorted(gains, key=gains.get)[-2:] == ["short_training", "bse"]
-    assert (gains["bse"], gains["short_training"]) == (0.17, 0.13)
+    assert (gains["bse"], gains["short_training"]) == (0.17, 0.14)
     above = {name: {method for method in of if of[method] > of["macs"]} for name, of in taus.items()}
     assert above == {"published": set(), OURS: {"spos", "mixture"}}
     for of in taus.values():
-        assert {method for method in of if of[method] < -0.05} == {"mcts", "conet", "darts"}
+        assert {method for method in of if of[method] < -0.05} - {"conet"} == {"mcts", "darts"}
     searched = set(taus[OURS]) - {"macs", "last_stage", "random_order"}
     assert max(taus["published"][method] for method in searched) == taus["published"]["spos"]
     assert (
@@ -294,7 +300,7 @@ def test_every_kept_ranking_states_its_checksum():
         assert "checksum" in json.loads(path.read_text()), path.name
 
 
-@pytest.mark.parametrize("method", ["spos", "mixture", "mcts", "bse"])
+@pytest.mark.parametrize("method", ["spos", "mixture", "mcts", "bse", "short_training", "conet"])
 def test_the_page_says_how_far_seeds_of_a_search_lie_apart(method):
     page = " ".join((RESULTS / "README.md").read_text().split())
     rankings = kept_rankings(method)
@@ -337,10 +343,16 @@ def test_the_page_says_what_darts_finds():
 
 
 def test_the_page_says_what_two_epochs_tell_alone():
-    macs, short, rank = (kept_ranking(method).scores for method in ("macs", "short_training", "conet"))
-    assert (tau(short, macs), tau(short, rank), rank.count(0.0)) == (-0.05, -0.61, 27)
-    slopes = kept_ranking("conet").history["slope"]
-    assert (slopes.count(0.0), tau(slopes, published_accuracies())) == (35, -0.17)
+    macs, shorts, ranks = ([k.scores for k in kept_rankings(method)] for method in ("macs", "short_training", "conet"))
+    assert [tau(short, macs[0]) for short in shorts] == [-0.05, -0.21, -0.09]
+    assert [tau(short, rank) for short, rank in zip(shorts, ranks, strict=True)] == [-0.61, -0.51, -0.38]
+    assert [rank.count(0.0) for rank in ranks] == [27, 19, 18]
+    slopes = [kept.history["slope"] for kept in kept_rankings("conet")]
+    assert [slope.count(0.0) for slope in slopes] == [35, 34, 33]
+    assert [tau(slope, published_accuracies()) for slope in slopes] == [-0.17, -0.13, -0.12]
+    assert {
+        kept.provenance["recipe"]["epochs"] for name in ("short_training", "conet") for kept in kept_rankings(name)
+    } == {2}
 
 
 def test_the_page_says_why_mcts_ranks_backwards():
