@@ -212,9 +212,9 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         if code is not None:
             return code
         plan = replace(plan, missing=[])
+    elif options.wait and not plan.missing:  # a task may still be on its way out
+        queue.wait(lambda tasks: f"all rankings are there, {len(tasks)} tasks end", lambda: _names(plan.search))
     if not plan.missing:
-        if options.wait:  # a task may still be on its way out
-            queue.wait(lambda tasks: f"all rankings are there, {len(tasks)} tasks end", lambda: _names(plan.search))
         queue.clear(_names(plan.search))
     if plan.missing and plan.trains:
         work = plan.work(plan.search.task(plan.seeds[0]))

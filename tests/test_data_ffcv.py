@@ -529,10 +529,11 @@ def test_an_error_in_its_thread_ends_the_epoch(train_set, monkeypatch):
 
 
 def test_a_thread_that_hangs_ends_the_epoch(train_set, monkeypatch):
-    released = threading.Event()
-    monkeypatch.setattr(data_ffcv._epoch_class(), "run_pipeline", lambda *words: released.wait(60))
+    released, came_back = threading.Event(), []
+    monkeypatch.setattr(data_ffcv._epoch_class(), "run_pipeline", lambda *words: came_back.append(released.wait(60)))
     monkeypatch.setattr(data_ffcv, "PATIENCE", 0.5)
     assert "gave no batch" in one_line(lambda: all_of(train_set), Failure)
+    assert came_back == []  # the epoch did not wait for it
     released.set()
 
 

@@ -624,6 +624,17 @@ def test_seconds_add_up_over_attempts_and_reach_the_score(run, searched, monkeyp
     assert json.loads(out)["seconds"] == [seconds]
 
 
+@pytest.mark.parametrize(("failed", "stays"), [(0, False), (1, True)])
+def test_once_all_is_there_the_folder_of_its_slurm_queue_goes_unless_another_seed_failed(run, searched, failed, stays):
+    folder, table = searched
+    name = only(folder, "rankings/spos-*.json").stem.removesuffix("-seed0")
+    queue = folder / "rankings" / "work" / f"slurm-{name}"
+    (queue / "failed").mkdir(parents=True)
+    (queue / "failed" / f"{name}-seed{failed}.json").write_text("[]")
+    assert run("--method", "spos", *SMALL, "--table", table, "--out", folder)[0] == 0
+    assert queue.exists() == stays
+
+
 FAITHFUL = """
 from dataclasses import dataclass
 from nas_methods.supernet import Sampler

@@ -270,11 +270,19 @@ def is_as_if_made_here(out, tmp_path, *runs):
 
 
 def test_a_node_that_dies_a_controller_that_restarts_and_a_table_as_if_nothing_had_happened(tmp_path, dev_cluster):
-    runs = ["--configs", "1-4", "--seeds", "0", "--epochs", "40"]
+    runs = ["--configs", "1-4", "--seeds", "0", "--epochs", "60"]
     out, settings, queue = submitted(tmp_path, *runs)
+    (array,) = (queue.folder / "arrays").iterdir()
 
     def at_work():
-        """The node of a task whose run has a checkpoint."""
+        """The node of a task whose run has a checkpoint, once the controller has written down that it has the tasks."""
+        state = Path(os.environ["DEV_CLUSTER"]) / "state" / "job_state"
+        with contextlib.suppress(FileNotFoundError):
+            if state.stat().st_mtime > array.stat().st_mtime:
+                return worked_on()
+        return None
+
+    def worked_on():
         nodes = {name: task.node for task in queue.tasks() if task.running for name in task.names}
         return next((nodes[path.stem] for path in queue.folder.parent.glob("*.pt") if path.stem in nodes), None)
 
@@ -283,6 +291,7 @@ def test_a_node_that_dies_a_controller_that_restarts_and_a_table_as_if_nothing_h
     dev_cluster("kill", "slurmctld")
     dev_cluster("start", "slurmctld")
     waited = build(out, settings, *runs, "--together", "2", "--wait")
+    assert "0 runs are submitted" in waited.stderr or "4 of 4 runs are there" in waited.stderr  # all are queued or done
     assert "(4 of 4 runs, synthetic)" in waited.stdout
     dev_cluster("start", victim)
     dev_cluster("resume")
