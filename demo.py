@@ -29,7 +29,7 @@ def run(*words: str) -> None:
 
 def data_set() -> str:
     """`cifar10` if its files are right or can be fetched in time, else `synthetic`."""
-    fetch = [sys.executable, "-m", "benchmark.data"]
+    fetch = [sys.executable, "-m", "benchmark.datasets"]
     try:
         found = subprocess.run(fetch, timeout=FETCH_SECONDS).returncode == 0
     except subprocess.TimeoutExpired:
@@ -43,7 +43,7 @@ def data_set() -> str:
 def precision() -> list[str]:
     """Flags for a processor that has to emulate bf16, the recipes' precision: fp32 is many times faster there."""
     from benchmark.recipe import Recipe
-    from benchmark.train import device_named, lacks_fast_bf16
+    from benchmark.training.train import device_named, lacks_fast_bf16
 
     return ["--precision", "fp32"] if lacks_fast_bf16(Recipe(), device_named("auto")) else []
 

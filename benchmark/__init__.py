@@ -1,9 +1,14 @@
 """NAS-Bench-Pooling: ground truth for the placement of a network's poolings.
 
-The house has one street, and imports run along it only:
+The house has floors, and imports run down only:
 
-    space -> network + data -> training -> ledger -> table
-                 \\-> method -> ranking -> scoring (against a table) -> report
+    build_groundtruth  evaluate  compare  verify  report       the commands: `python -m benchmark` says what each does
+    search  retrain                                            what the commands share
+    nas_methods                                                a file per search method
+    training  scoring                                          training needs torch, scoring does not
+    datasets  tables
+    running  spaces                                            processes, Slurm, files; configurations, costs, networks
+    recipe  cli  provenance  streams  errors                   small, used by all
 
 This module is the light end of it: names are loaded when first used, and none of them needs torch.
 
@@ -19,32 +24,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmark.errors import Failure as Failure
     from benchmark.errors import UsageError as UsageError
-    from benchmark.ranking import Ranking as Ranking
-    from benchmark.ranking import read_scores as read_scores
     from benchmark.recipe import Recipe as Recipe
     from benchmark.recipe import SearchRecipe as SearchRecipe
-    from benchmark.scoring import score as score
-    from benchmark.space import Config as Config
-    from benchmark.space import PoolingSpace as PoolingSpace
-    from benchmark.space import load_space as load_space
-    from benchmark.table import GroundTruth as GroundTruth
-    from benchmark.table import load_table as load_table
+    from benchmark.scoring.ranking import Ranking as Ranking
+    from benchmark.scoring.ranking import read_scores as read_scores
+    from benchmark.scoring.scores import score as score
+    from benchmark.spaces.space import Config as Config
+    from benchmark.spaces.space import PoolingSpace as PoolingSpace
+    from benchmark.spaces.space import load_space as load_space
+    from benchmark.tables.table import GroundTruth as GroundTruth
+    from benchmark.tables.table import load_table as load_table
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Failure": "errors",
     "UsageError": "errors",
-    "Config": "space",
-    "PoolingSpace": "space",
-    "load_space": "space",
+    "Config": "spaces.space",
+    "PoolingSpace": "spaces.space",
+    "load_space": "spaces.space",
     "Recipe": "recipe",
     "SearchRecipe": "recipe",
-    "Ranking": "ranking",
-    "read_scores": "ranking",
-    "GroundTruth": "table",
-    "load_table": "table",
-    "score": "scoring",
+    "Ranking": "scoring.ranking",
+    "read_scores": "scoring.ranking",
+    "GroundTruth": "tables.table",
+    "load_table": "tables.table",
+    "score": "scoring.scores",
 }
 __all__ = [*sorted(_HOME), "__version__"]
 

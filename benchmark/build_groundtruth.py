@@ -24,12 +24,14 @@ from typing import Any
 
 from filelock import FileLock
 
-from benchmark import cli, cluster, costs, files, provenance
+from benchmark import cli, provenance
 from benchmark.errors import Failure, UsageError
-from benchmark.launch import LEAN_ENVIRONMENT, Spoiled, launch
-from benchmark.ledger import CorruptRecord, Ledger, Run
 from benchmark.recipe import Recipe
-from benchmark.space import SPACES, PoolingSpace, load_space, require_trainable
+from benchmark.running import cluster, files
+from benchmark.running.launch import LEAN_ENVIRONMENT, Spoiled, launch
+from benchmark.spaces import costs
+from benchmark.spaces.space import SPACES, PoolingSpace, load_space, require_trainable
+from benchmark.tables.ledger import CorruptRecord, Ledger, Run
 
 REPORT_SECONDS = 0.1  # between two reports of one run: a GPU takes hundreds of steps a second
 
@@ -94,7 +96,7 @@ class TrainRun:
     def _train(
         self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]
     ) -> Generator[None, None, bool | None]:
-        from benchmark import engine, train
+        from benchmark.training import engine, train
 
         ledger, device = self.ledger, train.device_named(self.device)
         dataset = _dataset(ledger.recipe.dataset, self.data_root, self.loader, device)
@@ -135,7 +137,7 @@ class TrainRun:
 
     def room(self) -> bool:
         """Whether another run fits beside those under way, which is known once they have recorded their steps."""
-        from benchmark import engine, train
+        from benchmark.training import engine, train
 
         if any(steps <= engine.WARM_UP for steps in self.under_way.values()):
             return False
@@ -145,7 +147,7 @@ class TrainRun:
 @lru_cache(maxsize=1)
 def _dataset(name: str, root: str | None, loader: str, device: Any) -> Any:
     """The data set, where it is resident on the device, once for all runs of a worker."""
-    from benchmark import loaders
+    from benchmark.datasets import loaders
 
     return loaders.load(name, root, download=False, loader=loader).to(device)
 
@@ -177,7 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.where == "slurm":
         return _build_on_slurm(ledger, configs, seeds, runs, queue, options, words)
 
-    from benchmark import engine, loaders, train  # imports torch, so --status and errors in flags come before it
+    from benchmark.datasets import loaders
+    from benchmark.training import engine, train  # imports torch, so --status and errors in flags come before it
 
     device = train.device_named(options.device)
     engine.require_engine(options.engine, device)
@@ -219,7 +222,7 @@ def _build_on_slurm(
     words: list[str],
 ) -> int:
     """Submits the missing runs that are not queued yet. With --wait, stays, and writes the table."""
-    from benchmark import loaders  # imports torch: faults of the data are named before anything is submitted
+    from benchmark.datasets import loaders  # imports torch: faults of the data are named before anything is submitted
 
     dataset = loaders.load(ledger.recipe.dataset, options.data, loader=options.loader).reduced(ledger.recipe)
     ledger.prepare()
@@ -318,7 +321,7 @@ def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
 
 def say_how_long(space: PoolingSpace, recipe: Recipe, device: Any, together: int, work: float) -> None:
     """One line, measured, for so many MACs of work on a CPU."""
-    from benchmark import train
+    from benchmark.training import train
 
     seconds = work / train.measure_speed(space, recipe, device) / min(together, train.default_together(recipe, device))
     cli.say(
@@ -333,8 +336,8 @@ def train_runs(
 
     works: MACs of each run. options: `data`, `device`, `engine`, `loader` and `stop_after` as the flags give them.
     """
-    from benchmark import train
-    from benchmark.progress import ProgressLine
+    from benchmark.running.progress import ProgressLine
+    from benchmark.training import train
 
     on_cpu = train.device_named(options.device).type == "cpu"
     slots = 1 if on_cpu else together  # on a GPU, runs are streams of one process
@@ -365,7 +368,7 @@ def _finish(
     words: list[str],
 ) -> int:
     """Writes the table of all that is in the ledger and says how things stand."""
-    from benchmark.table import GroundTruth
+    from benchmark.tables.table import GroundTruth
 
     path = None
     lock = FileLock(ledger.folder / "work" / "table.lock")

@@ -19,8 +19,8 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 
 from benchmark.errors import Failure, UsageError
 
-ENGINES = ("auto", "compiled", "graph", "eager")  # of benchmark.engine, which needs torch
-LOADERS = ("resident", "torchvision", "ffcv")  # of benchmark.loaders, likewise
+ENGINES = ("auto", "compiled", "graph", "eager")  # of benchmark.training.engine, which needs torch
+LOADERS = ("resident", "torchvision", "ffcv")  # of benchmark.datasets.loaders, likewise
 
 _FOLDERS = ("--out", "--data")
 
@@ -142,7 +142,7 @@ def add_loader(parser: argparse.ArgumentParser) -> None:
         default="resident",
         choices=LOADERS,
         help="where images come from, the same batches each: resident (default) in memory, torchvision image by image, "
-        "ffcv from files that benchmark.data_ffcv has written",
+        "ffcv from files that benchmark.datasets.ffcv has written",
     )
 
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmark import cli
-from benchmark.comparison import (
+from benchmark.running.files import write_atomically
+from benchmark.scoring.comparison import (
     MADE_ON,
     MARGIN,
     Cell,
@@ -28,9 +29,8 @@ from benchmark.comparison import (
     compare,
     tidy,
 )
-from benchmark.files import write_atomically
-from benchmark.scoring import LEVEL, Simulated
-from benchmark.table import load_table
+from benchmark.scoring.scores import LEVEL, Simulated
+from benchmark.tables.table import load_table
 
 
 def arguments() -> cli.Parser:

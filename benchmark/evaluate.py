@@ -26,15 +26,17 @@ from pathlib import Path
 from typing import Any
 
 import nas_methods
-from benchmark import cli, cluster, files, provenance, race, retrain
+from benchmark import cli, provenance, retrain
 from benchmark.errors import Failure, UsageError
-from benchmark.launch import LEAN_ENVIRONMENT, launch
-from benchmark.ranking import NO_RANKING, NoRanking, read_ranking, read_scores
 from benchmark.recipe import SearchRecipe
-from benchmark.scoring import Score, score
+from benchmark.running import cluster, files
+from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.scoring import race
+from benchmark.scoring.ranking import NO_RANKING, NoRanking, read_ranking, read_scores
+from benchmark.scoring.scores import Score, score
 from benchmark.search import Search
-from benchmark.space import require_trainable
-from benchmark.table import GroundTruth, distinct_name, load_table
+from benchmark.spaces.space import require_trainable
+from benchmark.tables.table import GroundTruth, distinct_name, load_table
 
 DEFAULT_METHOD = "mixture"
 ALL = "all"
@@ -173,7 +175,7 @@ def _planned(name: str, given: dict[str, Any], table: GroundTruth, options: Any)
         options.data,
         options.device,
         options.engine,
-        nas_methods.code_hash(name),
+        nas_methods.code_of(name),
         provenance.code_version() | ({"method_from": source} if source else {}),
     )
     seeds = sorted(set(options.seeds))
@@ -192,7 +194,7 @@ def _require_judge_and_device(table: GroundTruth, options: Any) -> None:
     table.require_complete()
     require_trainable(table.space)
     if (options.device, options.engine) not in (("auto", "auto"), ("cpu", "auto"), ("cpu", "eager")):
-        from benchmark import engine, train
+        from benchmark.training import engine, train
 
         engine.require_engine(options.engine, train.device_named(options.device))  # said now, whatever the method
 
@@ -318,7 +320,7 @@ def _retrain(
 
 def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:
     """Says, without a GPU, what so many searches with `work` MACs in all will take."""
-    from benchmark import train
+    from benchmark.training import train
 
     device = train.device_named(options.device)
     if train.lacks_fast_bf16(search.recipe, device):
@@ -338,7 +340,7 @@ def _say_how_long(search: Search, work: float, searches: int, options: Any) -> N
 
 def _search(search: Search, seeds: list[int], options: Any, again: str, deadline: float | None) -> int | None:
     """Makes the missing rankings. Returns an exit code if that ended early, None when all are there."""
-    from benchmark.progress import ProgressLine
+    from benchmark.running.progress import ProgressLine
 
     with ProgressLine(search.name, [1.0] * len(seeds), [f"seed {seed}" for seed in seeds]) as line:
         outcome = launch(
@@ -397,7 +399,7 @@ def _search_on_slurm(
     search: Search, missing: list[int], queue: cluster.Queue, trains: bool, options: Any, words: list[str]
 ) -> int | None:
     """Submits the missing rankings. Returns an exit code unless it waited until all were there."""
-    from benchmark import data
+    from benchmark.datasets import data
 
     if trains:  # faults are named, and data fetched, before anything is submitted
         data.load(search.recipe.dataset, options.data)

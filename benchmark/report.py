@@ -17,12 +17,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from benchmark import cli, costs, versus
+from benchmark import cli
 from benchmark.errors import UsageError
-from benchmark.ranking import Ranking, read_ranking
-from benchmark.scoring import Score, score
-from benchmark.space import load_space
-from benchmark.table import GroundTruth, distinct_name, load_table
+from benchmark.scoring import versus
+from benchmark.scoring.ranking import Ranking, read_ranking
+from benchmark.scoring.scores import Score, score
+from benchmark.spaces import costs
+from benchmark.spaces.space import load_space
+from benchmark.tables.table import GroundTruth, distinct_name, load_table
 
 
 def arguments() -> cli.Parser:

@@ -16,10 +16,10 @@ from typing import Any
 from benchmark import cli
 from benchmark.build_groundtruth import say_how_long, train_runs
 from benchmark.errors import Failure, UsageError
-from benchmark.ledger import CorruptRecord, Ledger, Run, table_name
 from benchmark.recipe import Recipe, SearchRecipe
-from benchmark.space import Config
-from benchmark.table import GroundTruth
+from benchmark.spaces.space import Config
+from benchmark.tables.ledger import CorruptRecord, Ledger, Run, table_name
+from benchmark.tables.table import GroundTruth
 
 
 def ground_truth_recipe(table: GroundTruth, preset: str, search: SearchRecipe) -> Recipe:
@@ -84,7 +84,8 @@ def _record(ledger: Ledger, run: Run, out: str) -> Mapping[str, Any] | None:
 
 def _train(ledger: Ledger, missing: Sequence[Run], options: argparse.Namespace) -> bool:
     """Whether Ctrl-C ended it."""
-    from benchmark import data, train
+    from benchmark.datasets import data
+    from benchmark.training import train
 
     space, recipe, device = ledger.space, ledger.recipe, train.device_named(options.device)
     dataset = data.load(recipe.dataset, options.data).reduced(recipe)

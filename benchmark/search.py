@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nas_methods
-from benchmark import cli, files
+from benchmark import cli
 from benchmark.errors import Failure, UsageError
-from benchmark.launch import Spoiled
-from benchmark.ranking import Ranking, ranking_json, read_ranking, scores_csv
 from benchmark.recipe import SearchRecipe
-from benchmark.space import PoolingSpace
+from benchmark.running import files
+from benchmark.running.launch import Spoiled
+from benchmark.scoring.ranking import Ranking, ranking_json, read_ranking, scores_csv
+from benchmark.spaces.space import PoolingSpace
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,7 @@ class Search:
     data_root: str | None
     device: str
     engine: str
-    method_code: str  # hash of the method's code when the search began
+    method_code: dict[str, int | str]  # of what `nas_methods.code_of` said when the search began
     made_by: dict[str, Any]
     terms: files.Terms = field(default_factory=files.Terms)
 
@@ -64,21 +65,23 @@ class Search:
         if not self.done(seed):
             return False
         path = self.path(seed)
-        if read_ranking(path).provenance.get("method_code") != self.method_code:
+        if not nas_methods.is_same_code(read_ranking(path).provenance.get("method_code"), self.method_code):
             raise UsageError(f"{path} was made by another version of {self.name}.py: remove it, or use another --out")
         files.sweep(path.parent / "work", path.stem)
         cli.say(f"seed {seed}: {path} is there already")
         return True
 
     def task(self, seed: int, **more: Any) -> nas_methods.Task:
-        from benchmark import train
+        from benchmark.training import train
 
         device = str(train.device_named(self.device))
         halves = partial(self._halves, seed, more.get("engine", "eager"))
         return nas_methods.Task(self.space, self.recipe, seed, device, halves, **more)
 
     def _halves(self, seed: int, engine: str) -> nas_methods.Halves:
-        from benchmark import data, networks, train
+        from benchmark.datasets import data
+        from benchmark.spaces import networks
+        from benchmark.training import train
 
         device = train.device_named(self.device)
         dataset = data.load(self.recipe.dataset, self.data_root)
@@ -125,7 +128,7 @@ class Search:
         self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool], checkpoint: Path
     ) -> Ranking | None:
         """The method's ranking with all that is known of how it came about; None when asked to stop."""
-        from benchmark import engine, train
+        from benchmark.training import engine, train
 
         device, method = train.device_named(self.device), self.instance()
         chosen = "eager"

@@ -28,15 +28,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmark import cli, files, provenance
+from benchmark import cli, provenance
 from benchmark.build_groundtruth import say_how_long, train_runs
 from benchmark.errors import Failure, UsageError
-from benchmark.ledger import CorruptRecord, Ledger, Run, table_name
 from benchmark.recipe import CURVES, Recipe
-from benchmark.scoring import LEVEL, Pooled, pool
-from benchmark.space import PoolingSpace, require_trainable
+from benchmark.running import files
+from benchmark.scoring.scores import LEVEL, Pooled, pool
+from benchmark.spaces.space import PoolingSpace, require_trainable
 from benchmark.streams import stream
-from benchmark.table import LOSS_DECIMALS, GroundTruth, load_table
+from benchmark.tables.ledger import CorruptRecord, Ledger, Run, table_name
+from benchmark.tables.table import LOSS_DECIMALS, GroundTruth, load_table
 
 
 def arguments() -> cli.Parser:
@@ -194,7 +195,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_trainable(claim.space)
     runs = claim.sample(options.sample, options.seed)
 
-    from benchmark import engine, loaders, train  # imports torch, so faults of the claim come before it
+    from benchmark.datasets import loaders
+    from benchmark.training import engine, train  # imports torch, so faults of the claim come before it
 
     device = train.device_named(options.device)
     dataset = loaders.load(claim.recipe.dataset, options.data, loader=options.loader)
@@ -247,7 +249,7 @@ def _train_again(
     ledger: Ledger, works: Mapping[Run, float], here: Mapping[str, Any], device: Any, options: Any
 ) -> tuple[int, bool]:
     """Trains what is missing of these runs, works in MACs; how many are left, and whether Ctrl-C ended it."""
-    from benchmark import train
+    from benchmark.training import train
 
     missing = [run for run in works if not _trained(ledger, run, here)]
     cli.say(f"{ledger.name}: {len(works) - len(missing)} of {len(works)} cells are trained again already")

@@ -12,6 +12,9 @@ curves of tau against budget, as `supernet` does: history["curve"], a list of {"
 provenance["timings"]["curve"], the seconds at each. A method sees the task and nothing else: no file in
 this package imports the ledger, the tables or the scoring, so that none can look at the answers.
 
+Each module here declares a VERSION. Raise it in the commit after which the module, on some configuration, would rank
+otherwise: kept rankings and checkpoints of the old one are then refused. `benchmark.training` has one likewise.
+
 Methods of installed packages are found by their entry points:
 
     [project.entry-points."nas_bench_pooling.methods"]
@@ -36,26 +39,28 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark import training
 from benchmark.errors import UsageError
-from benchmark.published import Published as Published
-from benchmark.published import Variant as Variant
-from benchmark.ranking import Ranking as Ranking
 from benchmark.recipe import SearchRecipe
-from benchmark.space import PoolingSpace
+from benchmark.scoring.ranking import Ranking as Ranking
+from benchmark.spaces.space import PoolingSpace
+from benchmark.tables.published import Published as Published
+from benchmark.tables.published import Variant as Variant
 
 if TYPE_CHECKING:
     import torch
 
-    from benchmark.data import Batches
+    from benchmark.datasets.data import Batches
 
 GROUP = "nas_bench_pooling.methods"  # of the entry points
+_HERE = Path(__file__).resolve().parent
 
 
 class Stopped(Exception):
@@ -93,7 +98,7 @@ class Task:
     recipe      how supernets are trained (E epochs per model, rates, batch size, batch-norm option)
     seed        the only source of randomness: draw from `benchmark.streams.stream(purpose, task.seed, ...)`
     device      a torch device, as text
-    engine      how steps run on it: pass it on to `benchmark.engine.learners`
+    engine      how steps run on it: pass it on to `benchmark.training.engine.learners`
     load        makes the halves; use `task.data`, which calls it once, when first needed
     progress    progress(fraction, facts): call it now and then
     stop        stop() is true when the search should keep a checkpoint and raise `Stopped`
@@ -163,19 +168,72 @@ def variants(method: type[Any]) -> tuple[Variant, ...]:
     return getattr(method, "VARIANTS", (Variant(),))
 
 
-def code_hash(name: str) -> str:
-    """12 hex digits over a method's code, comments, docstrings and VARIANTS aside: a kept ranking is of this code or another.
+def code_of(name: str) -> dict[str, int | str]:
+    """The code that decides a method's rankings, part by part, as in {"mine": "1f0c...", "nas_methods.supernet": 1}.
 
-    The code is the method's file; of an installed package that is more than one module, all modules beside it too.
+    The parts are the method, the modules of this package that it stands on, and `benchmark.training`. Ours declare a
+    VERSION, which is raised on purpose where they would no longer make what is kept: that a line moved says nothing.
+    Of anybody else's a part is a hash of what the code does (12 hex digits; comments, docstrings and VARIANTS aside):
+    of the method's file and of each file beside it that it imports, or of all modules of an installed package.
     """
     if name.endswith(".py"):
-        paths = [Path(name)]
+        own = [Path(name).resolve()]
     elif name in built_in():
-        paths = [Path(__file__).parent / f"{name}.py"]
+        own = [_HERE / f"{name}.py"]
     else:
         module = sys.modules[load(name).__module__]
-        file = Path(str(module.__file__))
-        paths = sorted(file.parent.rglob("*.py")) if module.__package__ else [file]
+        file = Path(str(module.__file__)).resolve()
+        own = sorted(file.parent.rglob("*.py")) if module.__package__ else [file]
+    parts: dict[str, int | str] = {"benchmark.training": training.VERSION}
+    if own[0].parent != _HERE:
+        parts[Path(name).stem] = _hash(own)
+    seen: set[Path] = set()
+    waiting = list(own)
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        if path.parent == _HERE:
+            parts[f"nas_methods.{path.stem}"] = _version(path)
+        elif path not in own:
+            parts[path.stem] = _hash([path])
+        waiting += _imported(path)
+    return dict(sorted(parts.items()))
+
+
+def is_same_code(made: Any, now: Mapping[str, int | str]) -> bool:
+    """Whether what `made` stands for, in a ranking that is kept, is the code of now.
+
+    Rankings from before the parts declared versions hold the hash of their method alone: all parts of ours are of version 1.
+    """
+    return all(part in (1, made) for part in now.values()) if isinstance(made, str) else made == now
+
+
+def _version(path: Path) -> int:
+    """The VERSION that a module of this package declares, read without importing it."""
+    for line in ast.parse(path.read_bytes()).body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "VERSION":
+            return int(ast.literal_eval(line.value))
+    raise ValueError(f"{path.name} declares no VERSION")
+
+
+def _imported(path: Path) -> list[Path]:
+    """The files of this package, and those beside a file, that its code imports by a statement."""
+    try:
+        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    except (OSError, SyntaxError, ValueError):
+        return []  # loading it says what is wrong
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    ours = [_HERE / f"{name.split('.')[1]}.py" for name in names if name.startswith("nas_methods.")]
+    beside = [path.parent / f"{name.split('.')[0]}.py" for name in names] if path.parent != _HERE else []
+    return [file for file in (*ours, *beside) if file.is_file()]
+
+
+def _hash(paths: Sequence[Path]) -> str:
     return hashlib.sha256("\0".join(map(_meaning, paths)).encode()).hexdigest()[:12]
 
 

@@ -21,15 +21,17 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from benchmark import train
 from benchmark.cli import say
-from benchmark.engine import learners
 from benchmark.errors import UsageError
-from benchmark.files import claim, write_atomically
-from benchmark.ranking import Ranking
 from benchmark.recipe import SearchRecipe
-from benchmark.space import Config
-from nas_methods import Busy, Stopped, Task, code_hash
+from benchmark.running.files import claim, write_atomically
+from benchmark.scoring.ranking import Ranking
+from benchmark.spaces.space import Config
+from benchmark.training import train
+from benchmark.training.engine import learners
+from nas_methods import Busy, Stopped, Task, code_of
+
+VERSION = 1
 
 Measure = Callable[[nn.Module], list[list[float]]]
 
@@ -141,7 +143,7 @@ class Alone:
         """
         torch.set_num_threads(task.recipe.threads)
         stamp = {name: value for name, value in task.data.provenance.items() if name != "method_code"} | {
-            "code": [code_hash(__file__), code_hash(inspect.getfile(measure))],
+            "code": code_of(__file__) | code_of(inspect.getfile(measure)),
             "format": train.CHECKPOINT_FORMAT,
             "recipe": self._recipe(task).hash,
             "scipy": version("scipy"),

@@ -20,6 +20,8 @@ from benchmark.errors import UsageError
 from nas_methods import Published, Task, Variant
 from nas_methods.supernet import Sampler, State, Step
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Method(Sampler):

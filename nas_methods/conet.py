@@ -22,9 +22,11 @@ import torch
 from torch import nn
 
 from benchmark.errors import Failure, UsageError
-from benchmark.ranking import Ranking
+from benchmark.scoring.ranking import Ranking
 from nas_methods import Task
 from nas_methods.alone import Alone
+
+VERSION = 1
 
 Matrix = np.ndarray | torch.Tensor
 

@@ -30,16 +30,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchmark import costs
-from benchmark.engine import Learner
-from benchmark.engine import learners as make_learners
 from benchmark.errors import Failure, UsageError
-from benchmark.networks import resize
-from benchmark.ranking import Ranking
-from benchmark.space import PoolingSpace
-from benchmark.train import Checkpoint, learning_rate
+from benchmark.scoring.ranking import Ranking
+from benchmark.spaces import costs
+from benchmark.spaces.networks import resize
+from benchmark.spaces.space import PoolingSpace
+from benchmark.training.engine import Learner
+from benchmark.training.engine import learners as make_learners
+from benchmark.training.train import Checkpoint, learning_rate
 from nas_methods import Published, Stopped, Task, Variant
 from nas_methods.supernet import SNAPSHOTS, Feed
+
+VERSION = 1
 
 ALPHA_LR = {"adam": 0.01, "gaea": 0.1}  # appendix B.1; the paper prints none for GAEA, whose own authors take 0.1
 Batch = tuple[Tensor, Tensor]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmark.ranking import Ranking
+from benchmark.scoring.ranking import Ranking
 from nas_methods import Task
+
+VERSION = 1
 
 
 @dataclass(frozen=True)

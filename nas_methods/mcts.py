@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from benchmark.errors import UsageError
-from benchmark.space import PoolingSpace
+from benchmark.spaces.space import PoolingSpace
 from nas_methods import Published, Task, Variant
 from nas_methods.supernet import Sampler, State, Step
+
+VERSION = 1
 
 
 def ucb(mean: ArrayLike, n: ArrayLike, n_parent: ArrayLike, c: float) -> np.ndarray:

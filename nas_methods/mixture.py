@@ -19,6 +19,8 @@ from benchmark.errors import UsageError
 from nas_methods import Published, Task, Variant
 from nas_methods.supernet import Sampler, State, Step
 
+VERSION = 1
+
 TOLERANCE = 1e-4  # delta of section 2.3: balanced when KL(p(m) || uniform) is no larger
 PASSES = 1000
 

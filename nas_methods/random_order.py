@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmark.ranking import Ranking
+from benchmark.scoring.ranking import Ranking
 from benchmark.streams import stream
 from nas_methods import Task
+
+VERSION = 1
 
 
 @dataclass(frozen=True)

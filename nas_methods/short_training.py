@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmark.ranking import Ranking
+from benchmark.scoring.ranking import Ranking
 from nas_methods import Task
 from nas_methods.alone import Alone
 from nas_methods.conet import ranks
+
+VERSION = 1
 
 
 @dataclass(frozen=True)

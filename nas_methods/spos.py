@@ -17,11 +17,13 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from benchmark import costs
 from benchmark.errors import UsageError
-from benchmark.space import PoolingSpace
+from benchmark.spaces import costs
+from benchmark.spaces.space import PoolingSpace
 from nas_methods import Published, Task, Variant
 from nas_methods.supernet import Sampler, State, Step, forward_passes
+
+VERSION = 1
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark import costs, data
-from benchmark.engine import Learner
-from benchmark.engine import learners as make_learners
+from benchmark.datasets import data
 from benchmark.errors import Failure
-from benchmark.ranking import Ranking
-from benchmark.space import PoolingSpace
+from benchmark.scoring.ranking import Ranking
+from benchmark.spaces import costs
+from benchmark.spaces.space import PoolingSpace
 from benchmark.streams import stream
-from benchmark.train import Checkpoint, learning_rate
+from benchmark.training.engine import Learner
+from benchmark.training.engine import learners as make_learners
+from benchmark.training.train import Checkpoint, learning_rate
 from nas_methods import Stopped, Task
+
+VERSION = 1
 
 State = dict[str, np.ndarray]
 SNAPSHOTS = 100  # how many times at most a method's state and scores are kept for the figures

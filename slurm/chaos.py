@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import build_groundtruth, cluster, files
+from benchmark import build_groundtruth
 from benchmark.build_groundtruth import TrainRun
-from benchmark.ledger import Run
+from benchmark.running import cluster, files
+from benchmark.tables.ledger import Run
 
 SCRIPT = Path(__file__).resolve().parent / "dev_cluster.sh"
 SETTINGS = 'time = "20m"\nmemory = "3000M"\nnotice = 20\nlease = 6\n'

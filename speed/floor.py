@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from benchmark import costs
-from benchmark.space import Config, PoolingSpace
+from benchmark.spaces import costs
+from benchmark.spaces.space import Config, PoolingSpace
 from speed.sides import Window, together
 
 SIDE = 4096  # of the square matrices

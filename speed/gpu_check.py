@@ -29,11 +29,14 @@ from typing import Any
 
 import torch
 
-from benchmark import cli, costs, data, engine, networks, provenance, train
+from benchmark import cli, provenance
+from benchmark.datasets import data
 from benchmark.errors import UsageError
-from benchmark.files import write_atomically
 from benchmark.recipe import Recipe, SearchRecipe
-from benchmark.space import Config, load_space
+from benchmark.running.files import write_atomically
+from benchmark.spaces import costs, networks
+from benchmark.spaces.space import Config, load_space
+from benchmark.training import engine, train
 from nas_methods import Halves, Stopped, Task
 from nas_methods.darts import Method as Darts
 from nas_methods.spos import Method as Spos

@@ -4,7 +4,7 @@
     slurm/dev_cluster.sh up                                    # and on Slurm, wherever its commands work
     SLURM_CONF=... python -m speed.launcher --where slurm --cluster slurm/cluster.toml
 
-Items that do nothing but note the time go through `benchmark.launch`. `start`: from the call to the first item, which
+Items that do nothing but note the time go through `benchmark.running.launch`. `start`: from the call to the first item, which
 a task pays once (Python, submitit, a worker process; torch, which a run imports besides, is not in it). `per item`: between
 two items of one process. On Slurm also `submit`, of the whole array; `start` includes the queue.
 """
@@ -19,9 +19,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmark import cli, cluster
-from benchmark.files import write_atomically
-from benchmark.launch import launch
+from benchmark import cli
+from benchmark.running import cluster
+from benchmark.running.files import write_atomically
+from benchmark.running.launch import launch
 
 
 def note(item: tuple[int, str], report: Any, stop: Any) -> bool:

@@ -33,9 +33,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import cli, data, data_ffcv, loaders, provenance, train
+from benchmark import cli, provenance
+from benchmark.datasets import data, ffcv, loaders
 from benchmark.errors import Failure, UsageError
-from benchmark.files import write_atomically
+from benchmark.running.files import write_atomically
+from benchmark.training import train
 from speed.measure import hardware
 from speed.sides import CPU, RECIPE, Window, images, reason
 
@@ -168,7 +170,7 @@ def side_of(turn: Turn) -> data.Images | data.Streamed:
     """What a side decodes from."""
     kind, _, how = turn.side.partition(" ")
     if kind == "ffcv":
-        return data_ffcv.Beton.open(data_ffcv.beton_path(Path(turn.place), f"{turn.material}-{how}", "train"))
+        return ffcv.Beton.open(ffcv.beton_path(Path(turn.place), f"{turn.material}-{how}", "train"))
     if turn.side == "resident" or turn.material == "cifar10":
         there = held(turn.material, turn.root, turn.count)
         if turn.side == "resident":
@@ -216,13 +218,13 @@ def prepare(place: Path, root: str | None, counts: dict[str, int]) -> dict[str, 
     """Writes FFCV's files. Returns their sizes in bytes."""
     sizes = {}
     for material, count in counts.items():
-        source = data_ffcv.Held(held(material, root, count), "")
+        source = ffcv.Held(held(material, root, count), "")
         for side in SIDES[material]:
             kind, _, how = side.partition(" ")
             if kind == "ffcv":
-                path = data_ffcv.beton_path(place, f"{material}-{how}", "train")
+                path = ffcv.beton_path(place, f"{material}-{how}", "train")
                 encoding = f"jpg {QUALITY}" if how == "jpg" else how
-                data_ffcv.write(path, source, f"{material}-{how}", "train", encoding)
+                ffcv.write(path, source, f"{material}-{how}", "train", encoding)
                 sizes[f"{material} {side}"] = path.stat().st_size
     return sizes
 
@@ -238,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one round, few images, short windows")
     options = parser.parse(words)
     try:
-        data_ffcv.library()
+        ffcv.library()
         lacking = None
     except (UsageError, Failure) as error:
         lacking = str(error)
@@ -276,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "hardware": hardware(cores),
         "torch": torch.__version__,
         "not_measured": absent,
-        "ffcv": None if lacking else data_ffcv.LIBRARY,
+        "ffcv": None if lacking else ffcv.LIBRARY,
         "code": provenance.code_version(),
         "images": {"cifar10": "cifar10" if real else "random", "jpeg": f"{WIDTH}x{HEIGHT}, quality {QUALITY}"},
         "counts": counts,

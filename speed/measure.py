@@ -35,11 +35,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark import cli, costs, data, provenance, train
+from benchmark import cli, provenance
+from benchmark.datasets import data
 from benchmark.errors import UsageError
-from benchmark.files import write_atomically
-from benchmark.launch import LEAN_ENVIRONMENT
-from benchmark.space import Config
+from benchmark.running.files import write_atomically
+from benchmark.running.launch import LEAN_ENVIRONMENT
+from benchmark.spaces import costs
+from benchmark.spaces.space import Config
+from benchmark.training import train
 from speed import figures, floor
 from speed.sides import CPU, RECIPE, SIDES, SPACE, NotMeasured, Side, Task, neighbours
 

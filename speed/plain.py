@@ -15,9 +15,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from benchmark import data, networks
+from benchmark.datasets import data
 from benchmark.recipe import Recipe
-from benchmark.space import Config, load_space
+from benchmark.spaces import networks
+from benchmark.spaces.space import Config, load_space
 
 WORKERS = 2  # of the DataLoader beside a training
 

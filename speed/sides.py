@@ -24,11 +24,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import cli, data, networks, train
+from benchmark import cli
+from benchmark.datasets import data
 from benchmark.errors import Failure
-from benchmark.launch import LEAN_ENVIRONMENT, launch
 from benchmark.recipe import Recipe
-from benchmark.space import Config, load_space
+from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.spaces import networks
+from benchmark.spaces.space import Config, load_space
+from benchmark.training import train
 
 SPACE = load_space()
 RECIPE = Recipe()

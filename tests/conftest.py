@@ -31,7 +31,7 @@ def tiny_dataset():
     import numpy as np
     import torch
 
-    from benchmark.data import Dataset, Images
+    from benchmark.datasets.data import Dataset, Images
 
     draw = np.random.default_rng(5)
     patterns = draw.integers(0, 256, (10, 2, 2, 3)).repeat(16, 1).repeat(16, 2)
@@ -47,7 +47,7 @@ def tiny_dataset():
 @pytest.fixture(scope="session")
 def cifar10_root():
     """The folder that holds the official files. Never downloads; skips where they are not at hand."""
-    from benchmark import data
+    from benchmark.datasets import data
 
     root = data.default_root()
     if missing := [name for name in data.CIFAR10_FILES if not (root / data.CIFAR10_FOLDER / name).is_file()]:
@@ -58,7 +58,7 @@ def cifar10_root():
 @pytest.fixture(scope="session")
 def ffcv():
     """FFCV. Where it is not installed this skips, or fails if NASBENCH_POOLING_FFCV says that it must be there."""
-    from benchmark import data_ffcv
+    from benchmark.datasets import ffcv as data_ffcv
 
     if importlib.util.find_spec("ffcv") is None and os.environ.get("NASBENCH_POOLING_FFCV") != "required":
         pytest.skip(f"FFCV is not installed: {data_ffcv.APT} && {data_ffcv.PIP}")

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmark import load_space
-from benchmark.data import Batches, Dataset, Images
-from benchmark.networks import resize
+from benchmark.datasets.data import Batches, Dataset, Images
 from benchmark.recipe import SearchRecipe
-from benchmark.train import numerics
+from benchmark.spaces.networks import resize
+from benchmark.training.train import numerics
 from nas_methods import Halves, Stopped, Task
 
 SPACE = load_space()

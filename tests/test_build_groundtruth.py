@@ -13,13 +13,14 @@ import time
 
 import pytest
 
-from benchmark import files, train
 from benchmark.build_groundtruth import TrainRun
 from benchmark.errors import UsageError
-from benchmark.ledger import CorruptRecord, Ledger, Run, checksum
 from benchmark.recipe import Recipe
-from benchmark.space import load_space
-from benchmark.table import load_table
+from benchmark.running import files
+from benchmark.spaces.space import load_space
+from benchmark.tables.ledger import CorruptRecord, Ledger, Run, checksum
+from benchmark.tables.table import load_table
+from benchmark.training import train
 
 MODULE = "benchmark.build_groundtruth"
 # Two of the cheapest runs; an epoch has two steps, so that there are forty moments at which a run can be stopped.

@@ -10,14 +10,14 @@ import pytest
 from scipy.stats import f_oneway, kendalltau, kstest, norm, t, ttest_1samp, ttest_ind
 
 from benchmark.compare import main, page, write
-from benchmark.comparison import compare, seeds_needed, std_spread
-from benchmark.costs import macs
 from benchmark.errors import UsageError
-from benchmark.ledger import Ledger, Run
 from benchmark.recipe import CURVES, Recipe
-from benchmark.scoring import pool
-from benchmark.space import load_space
-from benchmark.table import GroundTruth, Row, load_table
+from benchmark.scoring.comparison import compare, seeds_needed, std_spread
+from benchmark.scoring.scores import pool
+from benchmark.spaces.costs import macs
+from benchmark.spaces.space import load_space
+from benchmark.tables.ledger import Ledger, Run
+from benchmark.tables.table import GroundTruth, Row, load_table
 
 ROOT = Path(__file__).parent.parent
 SPACE = load_space()
@@ -590,7 +590,7 @@ def test_two_tables_of_one_name_that_is_not_shipped_are_told_apart():
 
 def test_a_shipped_header_that_cannot_be_read_is_no_other_tables_matter(tmp_path, monkeypatch):
     (tmp_path / "mine.json").write_text("{")
-    monkeypatch.setattr("benchmark.table._FOLDERS", (tmp_path,))
+    monkeypatch.setattr("benchmark.tables.table._FOLDERS", (tmp_path,))
     table = table_of({1: [80, 81], 2: [82, 83]}, "mine")
     assert compare(table, table, draws=10).name == f"mine-{table.sha256[:12]}-vs-mine-{table.sha256[:12]}"
 

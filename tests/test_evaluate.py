@@ -14,10 +14,10 @@ from scipy.stats import kendalltau
 import nas_methods
 from benchmark import cli, evaluate, load_space, load_table
 from benchmark.errors import UsageError
-from benchmark.launch import Spoiled
 from benchmark.recipe import SearchRecipe
+from benchmark.running.launch import Spoiled
 from benchmark.search import Search
-from benchmark.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Row
 
 SPACE = load_space()
 MEANS = load_table("published").means
@@ -450,11 +450,11 @@ def test_a_fault_of_the_device_ends_the_process_and_not_only_the_seed(tmp_path, 
     file = tmp_path / "mine.py"
     file.write_text(MINE.partition("        return")[0] + "        raise RuntimeError('an illegal memory access')\n")
     recipe = SearchRecipe.preset("smoke", dataset="synthetic")
-    given = (SPACE, recipe, tmp_path, None, "cpu", "eager", nas_methods.code_hash(str(file)), {})
+    given = (SPACE, recipe, tmp_path, None, "cpu", "eager", nas_methods.code_of(str(file)), {})
     search = Search(str(file), {}, *given)
     with pytest.raises(RuntimeError, match="illegal"):
         search(0, lambda news: None, lambda: False)
-    monkeypatch.setattr("benchmark.engine.still_computes", lambda device, error: False)
+    monkeypatch.setattr("benchmark.training.engine.still_computes", lambda device, error: False)
     with pytest.raises(Spoiled, match="seed 0: an illegal memory access"):
         search(0, lambda news: None, lambda: False)
 
@@ -469,7 +469,7 @@ def searched(tmp_path_factory):
     table = table_at(folder / "tables")
     words = ["--method", "spos", *SMALL, "--table", str(table), "--out", str(folder / "out")]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("benchmark.train.measure_speed", lambda *_: 1e10)  # three seconds of measuring
+        patched.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)  # three seconds of measuring
         assert evaluate.main(words) == 0
     return folder / "out", table
 
@@ -563,7 +563,8 @@ def test_a_damaged_ranking_is_named(searched, refused, tmp_path):
 # The command, but it stays at its first checkpoint until it is killed; worker processes run these lines too.
 HASTY = """
 import time
-from benchmark import cli, evaluate, train
+from benchmark import cli, evaluate
+from benchmark.training import train
 train.CHECKPOINT_SECONDS = -1.0
 train.measure_speed = lambda *_: 1e10
 save = train.Checkpoint.save
@@ -575,7 +576,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill")
 def test_killed_midway_and_started_again_the_ranking_is_the_same(searched, tmp_path, environment, capfd, monkeypatch):
-    from benchmark.train import read_checkpoint
+    from benchmark.training.train import read_checkpoint
 
     undisturbed, table = searched
     script = tmp_path / "hasty.py"
@@ -594,7 +595,7 @@ def test_killed_midway_and_started_again_the_ranking_is_the_same(searched, tmp_p
     assert read_checkpoint(checkpoint)["state"]["iteration"] > 0  # as a search reads it
     assert not list((tmp_path / "out" / "rankings").glob("*.json"))
 
-    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)
     assert evaluate.main(words) == 0
     assert "starts afresh" not in capfd.readouterr().err
     found, expected = (only(out, "rankings/*.json") for out in (tmp_path / "out", undisturbed))
@@ -605,7 +606,7 @@ def test_killed_midway_and_started_again_the_ranking_is_the_same(searched, tmp_p
 
 
 def test_typed_bare_it_starts_the_mixture_and_says_so(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)
     table = table_at(tmp_path / "tables")
     code, out, err = run(*SMALL, "--table", table, "--out", tmp_path / "out", "--stop-after", "0s")
     assert (code, out) == (0, "")
@@ -614,7 +615,7 @@ def test_typed_bare_it_starts_the_mixture_and_says_so(run, tmp_path, monkeypatch
 
 
 def test_seconds_add_up_over_attempts_and_reach_the_score(run, searched, monkeypatch):
-    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)
     folder, table = searched
     kept = json.loads(only(folder, "rankings/spos-*.json").read_text())
     seconds = kept["provenance"]["timings"]["seconds"]
@@ -648,7 +649,7 @@ class Method(Sampler):
 
 
 def test_a_search_of_edited_code_neither_resumes_nor_passes_for_the_old_one(tmp_path, environment, capfd, monkeypatch):
-    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)
     table, method = table_at(tmp_path / "tables"), tmp_path / "mine.py"
     words = ["--method", str(method), *SMALL, "--epochs", "3", "--table", str(table), "--out", str(tmp_path / "out")]
     edited = FAITHFUL.replace("integers(36)", "integers(35)")

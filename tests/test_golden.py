@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import data, networks, train
+from benchmark.datasets import data
 from benchmark.recipe import CURVES, Recipe
-from benchmark.space import load_space
+from benchmark.spaces import networks
+from benchmark.spaces.space import load_space
+from benchmark.training import train
 
 SPACE = load_space()
 CPU = torch.device("cpu")

@@ -13,10 +13,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark import data, engine, networks, train
+from benchmark.datasets import data
 from benchmark.recipe import Recipe
-from benchmark.space import load_space
-from benchmark.train import train_alone
+from benchmark.spaces import networks
+from benchmark.spaces.space import load_space
+from benchmark.training import engine, train
+from benchmark.training.train import train_alone
 from nas_methods.darts import Method as Darts
 from nas_methods.mixture import Method as Mixture
 from nas_methods.spos import Method as Spos
@@ -93,8 +95,8 @@ def test_stopping_and_resuming_changes_no_bit(tiny_dataset, tmp_path, name, ever
 
 def test_another_process_with_an_empty_cache_compiles_the_same_bits(tmp_path, environment):
     program = (
-        "import json, torch; from benchmark import data, engine; from benchmark.recipe import Recipe;"
-        "from benchmark.space import load_space; from benchmark.train import train_alone;"
+        "import json, torch; from benchmark.datasets import data; from benchmark.training import engine; from benchmark.recipe import Recipe;"
+        "from benchmark.spaces.space import load_space; from benchmark.training.train import train_alone;"
         "g = torch.device('cuda:0'); s = load_space();"
         "r = Recipe(dataset='synthetic', epochs=2, batch_size=32, train_images=96, eval_images=64);"
         "d = data.load('synthetic'); c = engine.own_stream(g); c.__enter__();"

@@ -17,31 +17,43 @@ FILES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 METHODS = [name for name in FILES if name.split(".")[0] == "nas_methods"]
+# The floors of the house, the ground first: a module imports from its own room and from those on lower floors.
+FLOORS = [
+    {"errors"},
+    {"cli", "streams", "provenance", "recipe"},
+    {"running", "spaces"},
+    {"datasets", "tables"},
+    {"training", "scoring"},
+    {"nas_methods"},
+    {"build_groundtruth", "search"},
+    {"retrain"},
+    {"evaluate", "compare", "verify", "report"},
+]
+COMMANDS = ["build_groundtruth", "evaluate", "compare", "verify", "report"]
+
+
+def room(name):
+    """Where a module stands: a package of `benchmark`, a module beside them, or the methods' package."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "benchmark" and len(parts) > 1 else parts[0]
+
+
 LIGHT = [
     "benchmark",
-    "benchmark.space",
-    "benchmark.costs",
-    "benchmark.ledger",
-    "benchmark.table",
-    "benchmark.scoring",
-    "benchmark.comparison",
-    "benchmark.versus",
-    "benchmark.compare",
-    "benchmark.published",
-    "benchmark.race",
-    "benchmark.recipe",
-    "benchmark.ranking",
-    "benchmark.streams",
-    "benchmark.cli",
-    "benchmark.cluster",
-    "benchmark.errors",
-    "benchmark.launch",
-    "benchmark.provenance",
-    "benchmark.search",
-    "benchmark.synthetic",
+    *(
+        name
+        for name in FILES
+        if room(name) in {"tables", "scoring", *FLOORS[0], *FLOORS[1], *COMMANDS, "search", "retrain"}
+    ),
+    "benchmark.spaces.space",
+    "benchmark.spaces.costs",
+    "benchmark.datasets.synthetic",
+    "benchmark.running.files",
+    "benchmark.running.launch",
+    "benchmark.running.cluster",
 ]
 HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "matplotlib", "submitit", "ffcv"}
-ANSWERS = {"benchmark.ledger", "benchmark.table", "benchmark.scoring"}
+ANSWERS = {"benchmark.tables.ledger", "benchmark.tables.table", "benchmark.scoring.scores"}
 
 
 def is_type_checking(node):
@@ -117,14 +129,14 @@ def closure(name):
         ("class A:\n    import torch", {"torch"}, {"torch"}),
         ("try:\n    import torch\nexcept ImportError:\n    import numpy", {"torch", "numpy"}, {"torch", "numpy"}),
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", {"typing"}, {"typing"}),
-        ("from benchmark import table", {"benchmark.table"}, {"benchmark.table"}),
-        ("from benchmark import score", {"benchmark.scoring"}, {"benchmark.scoring"}),
+        ("from benchmark.tables import table", {"benchmark.tables.table"}, {"benchmark.tables.table"}),
+        ("from benchmark import score", {"benchmark.scoring.scores"}, {"benchmark.scoring.scores"}),
         ("from benchmark.errors import Failure", {"benchmark.errors"}, {"benchmark.errors"}),
-        ("from .ledger import Run", {"benchmark.ledger"}, {"benchmark.ledger"}),
-        ("from . import ledger", {"benchmark.ledger"}, {"benchmark.ledger"}),
-        ("f = lambda: benchmark.load_table('x')", set(), {"benchmark.table"}),
-        ("import benchmark\nbenchmark.score(1)", {"benchmark", "benchmark.scoring"}, {"benchmark", "benchmark.scoring"}),
-        ("importlib.import_module('benchmark.table')", {"benchmark.table"}, {"benchmark.table"}),
+        ("from .recipe import Recipe", {"benchmark.recipe"}, {"benchmark.recipe"}),
+        ("from . import recipe", {"benchmark.recipe"}, {"benchmark.recipe"}),
+        ("f = lambda: benchmark.load_table('x')", set(), {"benchmark.tables.table"}),
+        ("import benchmark\nbenchmark.score(1)", {"benchmark", "benchmark.scoring.scores"}, {"benchmark", "benchmark.scoring.scores"}),
+        ("importlib.import_module('benchmark.tables.table')", {"benchmark.tables.table"}, {"benchmark.tables.table"}),
     ],
 )  # fmt: skip
 def test_this_file_sees_imports_of_every_kind(source, now, ever):
@@ -134,7 +146,7 @@ def test_this_file_sees_imports_of_every_kind(source, now, ever):
 
 def test_every_module_is_looked_at():
     assert set(LIGHT) <= set(FILES)
-    assert {"nas_methods", "nas_methods.supernet", "benchmark.train", "benchmark.evaluate"} <= set(FILES)
+    assert {"nas_methods", "nas_methods.supernet", "benchmark.training.train", "benchmark.evaluate"} <= set(FILES)
     # and the closure does reach torch where it is used
     assert "torch" in closure("nas_methods.supernet")
     assert "torch" in closure("nas_methods.spos")
@@ -156,10 +168,34 @@ def test_a_method_cannot_see_the_answers(name):
     assert closure(name) & ANSWERS == set()  # nor does anything that it stands on
 
 
+def test_imports_run_down_the_floors():
+    """Lazily or not; and every room has its floor. `benchmark` itself hands names of lower floors on."""
+    floor = {name: number for number, rooms in enumerate(FLOORS) for name in rooms}
+    assert {room(name) for name in FILES} - {"benchmark", "__main__"} == set(floor)
+    up = [
+        f"{name} -> {module}"
+        for name in FILES
+        if room(name) in floor
+        for module in imported_by(name)
+        if module in FILES
+        and room(module) not in ("benchmark", room(name))
+        and floor[room(module)] >= floor[room(name)]
+    ]
+    assert up == []
+
+
+def test_packages_hand_nothing_on():
+    """Whoever imports a package's light module loads nothing of its heavy ones, and a name has one home."""
+    for package in ("spaces", "datasets", "training", "running", "tables", "scoring"):
+        assert imported_by(f"benchmark.{package}") == set()
+
+
 def test_nothing_imports_what_comes_after_it_in_the_street():
-    """space -> networks, data -> train -> ledger -> table -> scoring -> comparison."""
-    later = ["benchmark.ledger", "benchmark.table", "benchmark.scoring", "benchmark.comparison"]
-    for name in ("space", "costs", "recipe", "ranking", "networks", "data", "train", "launch"):
+    """space -> networks, data -> train -> ledger -> table -> scores -> comparison."""
+    later = ["tables.ledger", "tables.table", "scoring.scores", "scoring.comparison"]
+    later = [f"benchmark.{name}" for name in later]
+    earlier = ["spaces.space", "spaces.costs", "spaces.networks", "datasets.data", "training.train"]
+    for name in (*earlier, "recipe", "scoring.ranking", "running.launch"):
         assert closure(f"benchmark.{name}") & {*later, "benchmark.evaluate"} == set(), name
     for place, name in enumerate(later):
         assert closure(name) & set(later[place + 1 :]) == set(), name
@@ -182,18 +218,22 @@ def test_only_evaluate_loads_methods_and_a_search_knows_no_answers():
 
 def test_launch_knows_nothing_of_pooling():
     ours = {
-        module for module in imported_by("benchmark.launch") if module.split(".")[0] in ("benchmark", "nas_methods")
+        module
+        for module in imported_by("benchmark.running.launch")
+        if module.split(".")[0] in ("benchmark", "nas_methods")
     }
     assert ours == {"benchmark.errors"}
     ours = {
-        module for module in imported_by("benchmark.cluster") if module.split(".")[0] in ("benchmark", "nas_methods")
+        module
+        for module in imported_by("benchmark.running.cluster")
+        if module.split(".")[0] in ("benchmark", "nas_methods")
     }
-    assert ours == {"benchmark.cli", "benchmark.errors", "benchmark.files", "benchmark.progress"}
+    assert ours == {"benchmark.cli", "benchmark.errors", "benchmark.running.files", "benchmark.running.progress"}
 
 
 def test_networks_know_no_data():
-    ours = {module for module in imported_by("benchmark.networks") if module.startswith("benchmark")}
-    assert ours == {"benchmark.space", "benchmark.streams"}
+    ours = {module for module in imported_by("benchmark.spaces.networks") if module.startswith("benchmark")}
+    assert ours == {"benchmark.spaces.space", "benchmark.streams"}
 
 
 def test_the_street_runs_one_way():
@@ -216,7 +256,7 @@ def test_what_loads_slowly_loads_where_it_is_used():
     """pandas, scipy, torchvision, matplotlib: never by importing a module; submitit: in cluster alone, where asked for."""
     for name in FILES:
         assert roots(imported_by(name, lazily=False)) & {"pandas", "scipy", "torchvision", "submitit", "ffcv"} == set()
-        if name != "benchmark.cluster":
+        if name != "benchmark.running.cluster":
             assert "submitit" not in roots(imported_by(name))
 
 

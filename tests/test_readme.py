@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import nas_methods
-from benchmark.ranking import read_scores
-from benchmark.scoring import score
-from benchmark.table import GroundTruth, Row, load_table
+from benchmark.scoring.ranking import read_scores
+from benchmark.scoring.scores import score
+from benchmark.tables.table import GroundTruth, Row, load_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ import pytest
 import benchmark
 from benchmark import report
 from benchmark.errors import UsageError
-from benchmark.ranking import Ranking, ranking_json
-from benchmark.table import GroundTruth, Row
+from benchmark.scoring.ranking import Ranking, ranking_json
+from benchmark.tables.table import GroundTruth, Row
 
 TABLE = benchmark.load_table("published")
 MEANS = np.array(TABLE.means)

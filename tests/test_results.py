@@ -15,11 +15,12 @@ import pytest
 from scipy.stats import kendalltau
 
 import nas_methods
-from benchmark import costs, load_space, load_table
-from benchmark.comparison import std_spread
-from benchmark.ranking import read_ranking
-from benchmark.scoring import score
-from benchmark.versus import verdict
+from benchmark import load_space, load_table
+from benchmark.scoring.comparison import std_spread
+from benchmark.scoring.ranking import read_ranking
+from benchmark.scoring.scores import score
+from benchmark.scoring.versus import verdict
+from benchmark.spaces import costs
 from nas_methods import Task
 
 RESULTS = Path(__file__).parent.parent / "results"

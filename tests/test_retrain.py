@@ -8,13 +8,14 @@ import time
 
 import pytest
 from test_evaluate import HASTY, refused, run  # noqa: F401 (fixtures)
-from test_ledger import PROVENANCE, results
 
-from benchmark import data, load_space, load_table
-from benchmark.ledger import Ledger, Run
+from benchmark import load_space, load_table
+from benchmark.datasets import data
 from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.retrain import ground_truth_recipe
-from benchmark.table import GroundTruth, Row
+from benchmark.tables.ledger import Ledger, Run
+from benchmark.tables.table import GroundTruth, Row
+from tests.tables.test_ledger import PROVENANCE, results
 
 SPACE = load_space()
 RECIPE = Recipe(dataset="synthetic", epochs=2, batch_size=8, train_images=16, eval_images=8, precision="fp32")
@@ -37,7 +38,7 @@ class Method:
 @pytest.fixture
 def words(tmp_path, monkeypatch):
     """A search that finds a path outside the space, and a table that states its recipe."""
-    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)
     (tmp_path / "told.py").write_text(TOLD)
     rows = [Row(config, 50.0 + i / 7, 0.5, 3) for i, config in enumerate(SPACE)]
     stated = {"recipe": RECIPE.to_dict(), "recipe_hash": RECIPE.hash, "recipe_label": RECIPE.label}
@@ -58,7 +59,7 @@ def lasting(record):
 @pytest.fixture(scope="module")
 def alone():
     """The results of the same training without any command."""
-    from benchmark import train
+    from benchmark.training import train
 
     architecture = SPACE.architecture(FOUND)
     return train.train_alone(SPACE, architecture, 3, RECIPE, data.load("synthetic"), train.device_named("cpu"))[0]

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark import files
 from benchmark.errors import Failure, UsageError
-from benchmark.ledger import Ledger, Run, checksum
 from benchmark.recipe import CURVES, Recipe
-from benchmark.scoring import Pooled
-from benchmark.space import load_space
-from benchmark.table import GroundTruth, Row
+from benchmark.running import files
+from benchmark.scoring.scores import Pooled
+from benchmark.spaces.space import load_space
+from benchmark.tables.ledger import Ledger, Run, checksum
+from benchmark.tables.table import GroundTruth, Row
 from benchmark.verify import Claim, Kept, _keep, _verdicts, main
 
 MODULE = "benchmark.verify"
@@ -393,7 +393,7 @@ def test_a_ledger_that_lost_its_recipe_is_not_mistaken_for_a_table_of_its_name(o
 
 
 def test_data_of_another_version_is_refused(out, monkeypatch):
-    from benchmark import data
+    from benchmark.datasets import data
 
     monkeypatch.setattr(data, "load", lambda *_, **__: SimpleNamespace(checksum="other", name="synthetic"))
     with pytest.raises(UsageError, match="made on another version of synthetic"):

@@ -1,0 +1,1 @@
+"""Rankings, and how good they are: scores against a table, verdicts, comparisons of tables, the race. No torch."""

@@ -1,0 +1,46 @@
+"""What a configuration costs, counted by hand: parameters and multiply-accumulates (MACs).
+
+Convolutions and the linear layer count; batch norm, pooling and additions do not, as in torch's own
+FLOP counter (one MAC = two of its FLOPs), against which a test checks every configuration. No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from benchmark.spaces.space import Config, PoolingSpace, require_trainable
+
+
+def _convolutions(space: PoolingSpace) -> list[tuple[int, int, int, int]]:
+    """(layer, channels in, channels out, kernel side) of every convolution of the ResNet backbone."""
+    require_trainable(space)
+    stem, *_ = widths = space.widths
+    found = [(0, 3, stem, 3)]
+    for layer, (before, after) in enumerate(pairwise(widths), start=1):
+        found += [(layer, before, after, 3), (layer, after, after, 3)]
+        if before != after:  # the projection of the skip connection
+            found.append((layer, before, after, 1))
+    return found
+
+
+def macs(space: PoolingSpace, config: Config | str | Iterable[int], classes: int = 10) -> int:
+    """Multiply-accumulates of one image's forward pass. Raises UsageError as `space.index` does."""
+    return path_macs(space, space[space.index(config)].path, classes)
+
+
+def path_macs(space: PoolingSpace, path: Sequence[int], classes: int = 10) -> int:
+    """MACs of one image's forward pass along a path (`networks.ResNet.forward`), falling or rising."""
+    convolutions = sum(i * o * k * k * space.sizes[path[layer]] ** 2 for layer, i, o, k in _convolutions(space))
+    return convolutions + space.widths[-1] * classes
+
+
+def parameters(space: PoolingSpace, affine: bool = True, classes: int = 10) -> int:
+    """Trainable numbers, the same for every configuration: widths never move with the pooling.
+
+    affine=True counts batch norm's scale and shift (stand-alone networks); supernets have none.
+    """
+    convolutions = _convolutions(space)
+    weights = sum(i * o * k * k for _, i, o, k in convolutions)
+    norms = sum(2 * o for _, _, o, _ in convolutions) if affine else 0
+    return weights + norms + space.widths[-1] * classes + classes

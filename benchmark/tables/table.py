@@ -1,0 +1,666 @@
+"""The ground truth: a table of test accuracies, one row per configuration, kept as text. No torch.
+
+A table is up to three files beside each other:
+
+    NAME.csv          number, config, mean, std, n, then one column per seed (none where only means are known)
+    NAME.curves.csv   config, seed, epoch from 1, loss and accuracy on both sets (only where there are curves)
+    NAME.json         the header: space, data, recipe, source, provenance and the hash of the content
+
+Accuracies are in per cent. Nothing is imputed: what is not there cannot be read. The hash is taken over
+the values, not over the files' bytes, so it is the same on every system and for every order of rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import operator
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.errors import UsageError
+from benchmark.recipe import CURVES
+from benchmark.running.files import write_atomically
+from benchmark.spaces.space import Config, PoolingSpace, load_space
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA = 1
+LOSS_DECIMALS = 5  # of the losses in a table; accuracies are kept as they are
+DECIMALS = 10  # of means and stds, so that the last bits of a sum break no tie
+_COLUMNS = ["number", "config", "mean", "std", "n"]
+_CURVE_COLUMNS = ["config", "seed", "epoch", *CURVES]
+_SUFFIXES = (".curves.csv", ".csv", ".json")
+
+# Where shipped tables live: inside this package in a wheel, beside `benchmark` in a checkout.
+_FOLDERS = (Path(__file__).parent / "shipped", Path(__file__).parents[2] / "results" / "tables")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one configuration.
+
+    mean    test accuracy after the last epoch, in per cent, averaged over n seeds
+    std     sample standard deviation over the seeds (ddof = 1); None where n is 1
+    values  accuracy of each seed, by seed; empty where only mean and std are known
+    """
+
+    config: Config
+    mean: float
+    std: float | None
+    n: int
+    values: Mapping[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Plain numbers: numpy's are written differently, so that the table would not read back.
+        object.__setattr__(self, "mean", float(self.mean))
+        object.__setattr__(self, "std", None if self.std is None else float(self.std))
+        object.__setattr__(self, "n", int(self.n))
+        object.__setattr__(self, "values", {int(seed): float(value) for seed, value in self.values.items()})
+        numbers = [self.mean, *self.values.values()]
+        if not all(math.isfinite(x) and 0 <= x <= 100 for x in numbers):
+            raise UsageError(f"{self.config}: accuracies must lie between 0 and 100 per cent")
+        if self.n < 1 or (self.values and self.n != len(self.values)):
+            raise UsageError(f"{self.config}: n is {self.n}, which does not match its {len(self.values)} seeds")
+        if (self.std is None) != (self.n == 1) or not 0 <= (self.std or 0) <= 100:
+            raise UsageError(f"{self.config}: the std of n = {self.n} values cannot be {self.std}")
+
+    @classmethod
+    def of(cls, config: Config, values: Mapping[int, float]) -> Row:
+        """The row of one accuracy per seed, at least one."""
+        ordered = {seed: float(values[seed]) for seed in sorted(values)}
+        n = len(ordered)
+        mean = _mean(ordered.values())
+        spread = math.fsum((x - mean) ** 2 for x in ordered.values())
+        return cls(config, mean, round(math.sqrt(spread / (n - 1)), DECIMALS) if n > 1 else None, n, ordered)
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """A table of test accuracies, complete or partial, as its three files hold it.
+
+    header  the JSON header; its `sha256` is the hash of the content
+    rows    the configurations that have a value, canonical order
+    curves  by (configuration, seed): train_loss, train_accuracy, test_loss, test_accuracy, each with one
+            number per epoch (accuracies in per cent); empty where none were recorded
+    """
+
+    header: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    curves: Mapping[tuple[Config, int], Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+
+    @classmethod
+    def from_rows(
+        cls,
+        name: str,
+        space: PoolingSpace,
+        rows: Iterable[Row],
+        curves: Mapping[tuple[Config, int], Mapping[str, tuple[float, ...]]] | None = None,
+        *,
+        dataset: str,
+        checksum: str | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        recipe_hash: str | None = None,
+        recipe_label: str | None = None,
+        source: str = "",
+        notes: Sequence[str] = (),
+        provenance: Mapping[str, Any] | None = None,
+        timings: Mapping[str, Any] | None = None,
+    ) -> GroundTruth:
+        """A table of known rows. `checksum` is that of the data set; recipe and checksum are None where unknown.
+
+        Raises UsageError for a name that cannot be a file's, no rows at all, or two rows of one configuration.
+        """
+        _require_name(name)
+        ordered = tuple(sorted(rows, key=lambda row: space.index(row.config)))
+        if not ordered:
+            raise UsageError(f"table {name} would be empty: finish a run first")
+        if len({row.config for row in ordered}) != len(ordered):
+            raise UsageError(f"table {name} would have two rows of one configuration: give one")
+        header = {
+            "name": name,
+            "schema": SCHEMA,
+            "space": space.name,
+            "dataset": {"name": dataset, "checksum": checksum},
+            "recipe_label": recipe_label,
+            "recipe_hash": recipe_hash,
+            "recipe": None if recipe is None else dict(recipe),
+            "unit": "percent",
+            "split": "test",
+            "curves": bool(curves),
+            "source": source,
+            "notes": list(notes),
+            "provenance": dict(provenance or {}),
+            "timings": dict(timings or {}),
+        }
+        header["sha256"] = _content_hash(header, ordered, curves or {})
+        return cls(header, ordered, dict(curves or {}))
+
+    @classmethod
+    def from_records(
+        cls, records: Iterable[Mapping[str, Any]], name: str, *, source: str = "", notes: Sequence[str] = ()
+    ) -> GroundTruth:
+        """A table from the ledger's records, in any order; losses are rounded to 5 decimals.
+
+        Raises UsageError if there are none, if two are of one run, or if they disagree in space, recipe or data:
+        results of two recipes never merge.
+        """
+        records = list(records)
+        if not records:
+            raise UsageError(f"table {name} would be empty: finish a run first")
+        values: dict[Config, dict[int, float]] = {}
+        curves: dict[tuple[Config, int], dict[str, tuple[float, ...]]] = {}
+        try:
+            first = records[0]
+            space, data = load_space(first["space"]), first["provenance"]["dataset"]
+            for record in records:
+                _require_same("space", first["space"], record["space"])
+                _require_same("recipe_hash", first["recipe_hash"], record["recipe_hash"])
+                for key in ("name", "checksum"):
+                    _require_same(f"dataset {key}", data[key], record["provenance"]["dataset"][key])
+                config, seed = space[space.index(record["config"])], _whole(record["seed"])
+                by_seed = values.setdefault(config, {})
+                if seed in by_seed:
+                    raise UsageError(f"two records of {config} with seed {seed}: keep one")
+                by_seed[seed] = float(record["test_accuracy"])
+                if record.get("curves"):
+                    curves[config, seed] = _tidy_curves(record["curves"], config, seed, by_seed[seed])
+            if len({len(curve["test_accuracy"]) for curve in curves.values()}) > 1:
+                raise UsageError("the records' curves differ in length: records of one recipe have the same epochs")
+            return cls.from_rows(
+                name,
+                space,
+                [Row.of(config, by_seed) for config, by_seed in values.items()],
+                curves,
+                dataset=data["name"],
+                checksum=data["checksum"],
+                recipe=first["recipe"],
+                recipe_hash=first["recipe_hash"],
+                recipe_label=first["recipe_label"],
+                source=source or "networks trained from scratch, one per configuration and seed",
+                notes=notes,
+                provenance=_provenance(records),
+                timings=_timings(records),
+            )
+        except UsageError:
+            raise
+        except KeyError as error:
+            raise UsageError(f"a record lacks {error}: give records as the ledger writes them") from None
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"a record is malformed ({error}): give records as the ledger writes them") from None
+
+    @property
+    def name(self) -> str:
+        return self.header["name"]
+
+    @cached_property
+    def space(self) -> PoolingSpace:
+        return load_space(self.header["space"])
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set whose test images were used."""
+        return self.header["dataset"]["name"]
+
+    @property
+    def checksum(self) -> str | None:
+        """Checksum of the data set; None where it is not known."""
+        return self.header["dataset"]["checksum"]
+
+    @property
+    def recipe_hash(self) -> str | None:
+        """Hash of the training recipe; None where it is not known."""
+        return self.header.get("recipe_hash")
+
+    @property
+    def recipe_label(self) -> str | None:
+        return self.header.get("recipe_label")
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the content, as the header states it; `verify` recomputes it."""
+        return self.header["sha256"]
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """Every seed that some configuration has; empty where the table holds no per-seed values."""
+        return tuple(sorted({seed for row in self.rows for seed in row.values}))
+
+    @cached_property
+    def epochs(self) -> int | None:
+        """How many epochs the curves have; None without curves."""
+        return next((len(curve["test_accuracy"]) for curve in self.curves.values()), None)
+
+    @cached_property
+    def _by_config(self) -> dict[Config, Row]:
+        return {row.config: row for row in self.rows}
+
+    @property
+    def means(self) -> tuple[float | None, ...]:
+        """Mean accuracy in per cent, one per configuration of the space; None where there is none."""
+        return tuple(self._by_config[c].mean if c in self._by_config else None for c in self.space)
+
+    @property
+    def stds(self) -> tuple[float | None, ...]:
+        """Sample standard deviation over seeds, one per configuration of the space; None where absent or n is 1."""
+        return tuple(self._by_config[c].std if c in self._by_config else None for c in self.space)
+
+    @property
+    def best(self) -> Row:
+        """The row of highest mean (ties: the lowest number)."""
+        return max(self.rows, key=lambda row: row.mean)
+
+    def missing(self) -> tuple[Config, ...]:
+        """The configurations of the space that have no value, canonical order."""
+        return tuple(c for c in self.space if c not in self._by_config)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every configuration of the space has a value, from however many seeds."""
+        return len(self.rows) == len(self.space)
+
+    def require_complete(self) -> None:
+        """Raises UsageError, saying what is missing and how to fill it, unless every configuration has a value."""
+        if missing := self.missing():
+            shown = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+            raise UsageError(f"table {self.name} lacks {shown}: {self._how_full()}")
+
+    def _how_full(self) -> str:
+        return (
+            f"it holds {len(self.rows)} of {len(self.space)} configurations; "
+            "`python -m benchmark.build_groundtruth --status` says what is left, without --status it fills them in"
+        )
+
+    def row(self, config: Config | str | Iterable[int]) -> Row:
+        """What is known of a configuration. Raises UsageError if it is not in the space, or not in the table."""
+        wanted = self.space[self.space.index(config)]
+        if wanted not in self._by_config:
+            raise UsageError(f"{wanted} is not in table {self.name}: {self._how_full()}")
+        return self._by_config[wanted]
+
+    def query(
+        self,
+        config: Config | str | Iterable[int],
+        *,
+        seed: int | str | None,
+        epoch: int | str | None,
+        split: str,
+    ) -> float:
+        """Accuracy in per cent. Seed, epoch and split have no default, so that no query means less than it says.
+
+        config  a Config, "[4,3,3]" or a sequence of whole numbers
+        seed    one of the table's seeds; None or "mean": the mean over the seeds that the configuration has
+                (`row(config).n` says how many)
+        epoch   from 1, where the table has curves; None or "last": after the last epoch, never the best one
+        split   "test"; or "train" where the table has curves
+
+        Raises UsageError, saying what there is, for whatever the table does not hold.
+        """
+        if split == "val":
+            raise UsageError(
+                "the ground truth trains on all training images, so it has no validation accuracy: ask for split='test'"
+            )
+        if split not in ("test", "train"):
+            raise UsageError(f"no split {split!r}: ask for 'test'" + (" or 'train'" if self.curves else ""))
+        row = self.row(config)
+        seeds = list(row.values) if seed is None or seed == "mean" else [self._seed(row, seed)]
+        if split == "test" and (epoch is None or epoch == "last"):
+            return row.mean if len(seeds) != 1 else row.values[seeds[0]]
+        if not (self.curves and seeds):
+            raise UsageError(
+                f"table {self.name} has no curves, so nothing for split {split!r}, epoch {epoch!r}: "
+                "ask for split='test' after the last epoch, epoch=None"
+            )
+        at = self._epoch(epoch) - 1
+        if without := [s for s in seeds if (row.config, s) not in self.curves]:
+            raise UsageError(f"{row.config} has no curve for seed {without[0]}: ask for split='test' and epoch=None")
+        return _mean([self.curves[row.config, s][f"{split}_accuracy"][at] for s in seeds])
+
+    def _seed(self, row: Row, seed: Any) -> int:
+        if not row.values:
+            raise UsageError(f"table {self.name} holds means over {row.n} seeds only: ask for seed=None, not {seed!r}")
+        try:
+            known = _whole(seed) in row.values
+        except (TypeError, ValueError):
+            known = False
+        if not known:
+            raise UsageError(
+                f"no seed {seed!r} of {row.config} in table {self.name}: it has {', '.join(map(str, row.values))}; None is their mean"
+            )
+        return _whole(seed)
+
+    def _epoch(self, epoch: Any) -> int:
+        if epoch is None or epoch == "last":
+            return self.epochs or 0
+        try:
+            if 1 <= _whole(epoch) <= (self.epochs or 0):
+                return _whole(epoch)
+        except (TypeError, ValueError):
+            pass
+        raise UsageError(f"no epoch {epoch!r} in table {self.name}: it has 1 to {self.epochs}, or None for the last")
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One line per row of the table: number, config (text), mean, std, n and a column per seed; NaN where absent."""
+        import pandas
+
+        nan = math.nan
+        lines: list[list[Any]] = []
+        for row in self.rows:
+            seeds = (row.values.get(seed, nan) for seed in self.seeds)
+            std = nan if row.std is None else row.std
+            lines.append([self.space.number(row.config), str(row.config), row.mean, std, row.n, *seeds])
+        return pandas.DataFrame(lines, columns=[*_COLUMNS, *(f"seed{seed}" for seed in self.seeds)])
+
+    def verify(self) -> str:
+        """The hash of the content, recomputed. Raises UsageError unless it is the one that the header states."""
+        found = _content_hash(self.header, self.rows, self.curves)
+        if found != self.sha256:
+            raise UsageError(
+                f"table {self.name}: its content has the hash {found[:12]}, its header states {self.sha256[:12]}: "
+                "it was altered or only partly written; take it from its source again or rebuild it"
+            )
+        return found
+
+    def write(self, folder: Path | str) -> Path:
+        """Writes the table's files into a folder, which is made if needed; the path of the CSV file.
+
+        Each file is written beside and renamed. The header, which holds the hash, goes last: whoever reads
+        between the files finds a hash that does not match, never a mixture of two tables.
+        """
+        self.verify()
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        header = json.dumps(self.header, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        files = {f"{self.name}.csv": self._csv(), f"{self.name}.json": header}
+        if self.curves:
+            files = {f"{self.name}.curves.csv": self._curves_csv(), **files}
+        for name, text in files.items():
+            # The process number keeps two builders of one table out of each other's way.
+            write_atomically(folder / name, text.encode())
+        if not self.curves:
+            (folder / f"{self.name}.curves.csv").unlink(missing_ok=True)
+        return folder / f"{self.name}.csv"
+
+    def _csv(self) -> str:
+        lines: list[list[Any]] = []
+        for row in self.rows:
+            seeds = ("" if seed not in row.values else repr(row.values[seed]) for seed in self.seeds)
+            std = "" if row.std is None else repr(row.std)
+            lines.append([self.space.number(row.config), str(row.config), repr(row.mean), std, row.n, *seeds])
+        return _csv_text([*_COLUMNS, *(f"seed{seed}" for seed in self.seeds)], lines)
+
+    def _curves_csv(self) -> str:
+        lines = [
+            [str(config), seed, epoch, *map(repr, numbers)]
+            for (config, seed), curve in sorted(self.curves.items())
+            for epoch, numbers in enumerate(zip(*(curve[key] for key in CURVES), strict=True), start=1)
+        ]
+        return _csv_text(_CURVE_COLUMNS, lines)
+
+
+def _shipped() -> dict[str, Path]:
+    """The header of every shipped table, by name."""
+    return {path.stem: path for folder in reversed(_FOLDERS) for path in sorted(folder.glob("*.json"))}
+
+
+def shipped_tables() -> tuple[str, ...]:
+    """Names of the tables that come with the package."""
+    return tuple(sorted(_shipped()))
+
+
+def distinct_name(name: str, sha256: str) -> str:
+    """A table's name in what is kept about it: the plain one of a shipped table, else with the start of its hash.
+
+    Tables of one recipe share their name, and what is kept about one must not take another's place.
+    """
+    try:
+        plain = name in (shipped := _shipped()) and _read_header(shipped[name])["sha256"] == sha256
+    except UsageError:  # a shipped header that cannot be read is not this table's
+        plain = False
+    return name if plain else f"{name}-{sha256[:12]}"
+
+
+def load_table(name_or_path: str | Path = "published") -> GroundTruth:
+    """The shipped table of that name, or the one at a path (of the .csv, of the .json, or without either ending).
+
+    `published` is the paper's Table 6. Raises UsageError for unknown names, and for files that are missing,
+    cut short, edited or of another schema.
+    """
+    if not isinstance(name_or_path, str | Path):
+        raise UsageError(f"{name_or_path!r} is no table: give the name or the path of one")
+    text = str(name_or_path)
+    if text in (shipped := _shipped()):
+        return _read(shipped[text].parent / text)
+    stem = next((text.removesuffix(end) for end in _SUFFIXES if text.endswith(end)), text)
+    if not any(os.path.isfile(stem + end) for end in _SUFFIXES):
+        raise UsageError(
+            f"no table {text[:200]!r}: the shipped ones are {', '.join(shipped) or 'none'}; "
+            "the path of a table's .csv or .json works too"
+        )
+    return _read(Path(stem))
+
+
+def _read(stem: Path) -> GroundTruth:
+    """The table whose files are STEM.json, STEM.csv and perhaps STEM.curves.csv."""
+    path = stem.with_name(stem.name + ".json")
+    try:
+        header = _read_header(path)
+        space = load_space(header["space"])
+        path = stem.with_name(stem.name + ".csv")
+        rows = _read_rows(path, space)
+        curves = {}
+        if header.get("curves"):
+            path = stem.with_name(stem.name + ".curves.csv")
+            curves = _read_curves(path, space)
+        path = stem  # a hash is of all files together
+        table = GroundTruth(header, rows, curves)
+        table.verify()
+    except UsageError as error:
+        raise UsageError(" ".join(f"{path}: {error}".split())) from None  # one line, whatever the file holds
+    return table
+
+
+def _unreadable(why: str) -> UsageError:
+    return UsageError(f"{why}: take the table from its source again or rebuild it")
+
+
+def _require_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
+        raise UsageError(f"{name!r} cannot name a table: use letters, digits and . _ + -")
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    text = _text(path)
+    try:
+        header = json.loads(text)
+        json.dumps(header, ensure_ascii=False, allow_nan=False).encode()  # neither infinite nor half a character
+    except (ValueError, RecursionError):
+        raise _unreadable("not a whole JSON header") from None
+    if not isinstance(header, dict):
+        raise _unreadable("its header is no JSON object")
+    if header.get("schema") != SCHEMA:
+        raise UsageError(
+            f"its schema is {str(header.get('schema'))[:20]!r}, this version reads {SCHEMA}: rebuild the table"
+        )
+    dataset = header.get("dataset")
+    named = isinstance(dataset, dict) and isinstance(dataset.get("name"), str)
+    if not named or not all(isinstance(header.get(key), str) for key in ("name", "space", "sha256")):
+        raise _unreadable("its name, space, dataset or sha256 is missing")
+    for key in ("recipe", "provenance", "timings"):
+        if not isinstance(header.get(key), dict | None):
+            raise _unreadable(f"its {key} is no JSON object")
+    for key in ("recipe_hash", "recipe_label"):
+        if not isinstance(header.get(key), str | None):
+            raise _unreadable(f"its {key} is no text")
+    _require_name(header["name"])
+    return header
+
+
+def _read_rows(path: Path, space: PoolingSpace) -> tuple[Row, ...]:
+    columns, lines = _csv_lines(path)
+    seeds = [int(name[4:]) for name in columns[len(_COLUMNS) :] if re.fullmatch(r"seed\d{1,10}", name, re.ASCII)]
+    if columns != [*_COLUMNS, *(f"seed{seed}" for seed in seeds)] or len(set(seeds)) != len(seeds):
+        raise _unreadable(f"its columns are {','.join(columns)[:80]!r}, not {','.join(_COLUMNS)},seed0,...")
+    rows: dict[Config, Row] = {}
+    for number, text, mean, std, n, *values in lines:
+        config = _config(space, text)
+        if space.number(config) != _int(number) or config in rows:
+            raise _unreadable(f"{config} has a second row or a wrong number, {number}")
+        by_seed = {seed: _float(value) for seed, value in sorted(zip(seeds, values, strict=True)) if value != ""}
+        rows[config] = Row(config, _float(mean), _float(std) if std else None, _int(n), by_seed)
+    return tuple(rows[config] for config in space if config in rows)
+
+
+def _read_curves(path: Path, space: PoolingSpace) -> dict[tuple[Config, int], dict[str, tuple[float, ...]]]:
+    columns, lines = _csv_lines(path)
+    if columns != _CURVE_COLUMNS:
+        raise _unreadable(f"its columns are {','.join(columns)[:80]!r}, not {','.join(_CURVE_COLUMNS)}")
+    found: dict[tuple[Config, int], dict[int, list[float]]] = {}
+    known: dict[str, Config] = {}  # parsing a configuration's text once, not once per epoch
+    for text, seed, epoch, *numbers in lines:
+        config = known[text] if text in known else known.setdefault(text, _config(space, text))
+        by_epoch = found.setdefault((config, _int(seed)), {})
+        if _int(epoch) in by_epoch:
+            raise _unreadable(f"{config}, seed {seed}, epoch {epoch} stands there twice")
+        by_epoch[_int(epoch)] = [_float(number) for number in numbers]
+    curves = {}
+    for key, by_epoch in found.items():
+        if sorted(by_epoch) != list(range(1, len(by_epoch) + 1)):
+            raise _unreadable(f"the curve of {key[0]}, seed {key[1]} lacks an epoch")
+        series = zip(*(by_epoch[epoch] for epoch in sorted(by_epoch)), strict=True)
+        curves[key] = dict(zip(CURVES, series, strict=True))
+    return curves
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise _unreadable(f"cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise _unreadable("not a text file") from None
+
+
+def _csv_lines(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The columns and the lines below them, each of as many cells; line ends of any system."""
+    text = _text(path)
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise _unreadable(f"not a whole CSV file ({error})") from None
+    lines = [line for line in lines if line]
+    if len(lines) < 2:
+        raise _unreadable("it has no rows")
+    columns, *rows = lines
+    if any(len(row) != len(columns) for row in rows):
+        raise _unreadable("a row is cut short or too long")
+    return columns, rows
+
+
+def _csv_text(columns: list[str], lines: list[list[Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerows([columns, *lines])
+    return out.getvalue()
+
+
+def _config(space: PoolingSpace, text: str) -> Config:
+    try:
+        return space[space.index(text)]
+    except UsageError:
+        raise _unreadable(f"{text[:40]!r} is no configuration of {space.name}") from None
+
+
+def _int(text: str) -> int:
+    if not re.fullmatch(r"\d{1,10}", text, re.ASCII):
+        raise _unreadable(f"{text[:40]!r} is no whole number")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise _unreadable(f"{text[:40]!r} is no number") from None
+    if not math.isfinite(number):
+        raise _unreadable(f"{text[:40]!r} is not finite")
+    return number
+
+
+def _content_hash(
+    header: Mapping[str, Any],
+    rows: Iterable[Row],
+    curves: Mapping[tuple[Config, int], Mapping[str, Sequence[float]]],
+) -> str:
+    """SHA-256 over one line of JSON per row, per point of a curve, and for what the values are of; lines sorted.
+
+    Floats stand in Python's shortest exact form, which no system writes differently.
+    """
+    identity = {key: header.get(key) for key in ("space", "dataset", "recipe", "recipe_hash", "unit", "split")}
+    lines = [json.dumps(identity, sort_keys=True)]
+    for row in rows:
+        lines.append(json.dumps([str(row.config), row.mean, row.std, row.n, sorted(row.values.items())]))
+    for (config, seed), curve in curves.items():
+        points = zip(*(curve[key] for key in CURVES), strict=True)
+        lines += [json.dumps([str(config), seed, epoch, *point]) for epoch, point in enumerate(points, start=1)]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _mean(values: Collection[float]) -> float:
+    return round(math.fsum(values) / len(values), DECIMALS)
+
+
+def _whole(value: Any) -> int:
+    """A whole number of any integer type, but no bool. Raises TypeError otherwise."""
+    if isinstance(value, bool):
+        raise TypeError(f"{value} is no whole number")
+    return operator.index(value)
+
+
+def _require_same(what: str, first: Any, other: Any) -> None:
+    if first != other:
+        raise UsageError(f"the records disagree in their {what}, {first} and {other}: build one table of each")
+
+
+def _tidy_curves(
+    curves: Mapping[str, Sequence[float]], config: Config, seed: int, last: float
+) -> dict[str, tuple[float, ...]]:
+    tidy = {
+        key: tuple(round(float(x), LOSS_DECIMALS) if key.endswith("loss") else float(x) for x in curves[key])
+        for key in CURVES
+    }
+    where = f"the curves of {config}, seed {seed}"
+    if len({len(curve) for curve in tidy.values()}) != 1 or not tidy["test_accuracy"]:
+        raise UsageError(f"{where} differ in length or are empty: give one number per epoch in each")
+    if not all(math.isfinite(x) for curve in tidy.values() for x in curve):
+        raise UsageError(f"{where} hold a number that is not finite: rerun that run")
+    if tidy["test_accuracy"][-1] != last:
+        raise UsageError(f"{where} end at {tidy['test_accuracy'][-1]} per cent, its result is {last}: rerun that run")
+    return tidy
+
+
+def _provenance(records: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The number of runs, and every value that each entry of the records' provenance takes."""
+    keys = sorted({key for record in records for key in record["provenance"]} - {"dataset"})
+    found: dict[str, Any] = {"runs": len(records)}
+    for key in keys:
+        texts = {json.dumps(record["provenance"].get(key), sort_keys=True) for record in records}
+        found[key] = [json.loads(text) for text in sorted(texts)]
+    return found
+
+
+def _timings(records: list[Mapping[str, Any]]) -> dict[str, Any]:
+    timings = [record.get("timings") or {} for record in records]
+    # Runs that took turns on one GPU each saw the whole time go by.
+    seconds = [float(t["seconds"]) / t.get("sharing", 1) for t in timings if t.get("seconds") is not None]
+    finished = sorted(str(t["finished"]) for t in timings if t.get("finished"))
+    return {"device_seconds": math.fsum(seconds), "finished": finished[-1] if finished else None}

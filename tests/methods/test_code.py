@@ -1,0 +1,70 @@
+"""Which code a ranking is of: what is kept stays valid, and no part that decides a ranking changes in silence."""
+
+import pytest
+
+import nas_methods
+from benchmark import training
+from benchmark.scoring.ranking import read_ranking
+from tests.conftest import REPOSITORY
+
+KEPT = sorted((REPOSITORY / "results" / "rankings").glob("*.json"))
+MINE = "from nas_methods.supernet import Sampler\nimport helper\nimport json\nclass Method(Sampler): ...\n"
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_what_is_kept_is_of_the_code_of_now(path):
+    ranking = read_ranking(path)
+    assert nas_methods.is_same_code(ranking.provenance["method_code"], nas_methods.code_of(ranking.method))
+
+
+def test_a_method_stands_on_its_bases_and_on_training():
+    assert nas_methods.code_of("mcts") == {"benchmark.training": 1, "nas_methods.mcts": 1, "nas_methods.supernet": 1}
+    assert set(nas_methods.code_of("short_training")) == {
+        "benchmark.training", "nas_methods.alone", "nas_methods.conet", "nas_methods.short_training",
+    }  # fmt: skip
+    assert nas_methods.code_of("macs") == {"benchmark.training": 1, "nas_methods.macs": 1}
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("nas_methods/[a-z]*.py")), ids=lambda path: path.stem)
+def test_every_module_of_methods_declares_a_version(path):
+    assert nas_methods.code_of(str(path))[f"nas_methods.{path.stem}"] >= 1
+
+
+def test_a_raised_version_anywhere_below_makes_kept_rankings_another_codes(monkeypatch):
+    before = nas_methods.code_of("spos")
+    really = nas_methods._version
+    monkeypatch.setattr(nas_methods, "_version", lambda path: really(path) + (path.stem == "supernet"))
+    after = nas_methods.code_of("spos")
+    assert after == before | {"nas_methods.supernet": 2}
+    assert not nas_methods.is_same_code(before, after)
+    assert not nas_methods.is_same_code("861966ad4bc0", after)
+    monkeypatch.undo()
+    monkeypatch.setattr(training, "VERSION", 2)
+    assert not nas_methods.is_same_code(before, nas_methods.code_of("spos"))
+    assert not nas_methods.is_same_code("861966ad4bc0", nas_methods.code_of("macs"))
+
+
+def test_a_file_of_ones_own_counts_with_what_it_imports_beside_itself(tmp_path):
+    mine, helper, other = (tmp_path / f"{name}.py" for name in ("mine", "helper", "other"))
+    mine.write_text(MINE)
+    helper.write_text("import deeper\n")
+    (tmp_path / "deeper.py").write_text("x = 1\n")
+    other.write_text("x = 1\n")
+    before = nas_methods.code_of(str(mine))
+    assert set(before) == {"benchmark.training", "deeper", "helper", "mine", "nas_methods.supernet"}
+    other.write_text("x = 2\n")
+    helper.write_text("# said\nimport deeper\n")
+    assert nas_methods.code_of(str(mine)) == before
+    (tmp_path / "deeper.py").write_text("x = 2\n")
+    after = nas_methods.code_of(str(mine))
+    assert {part for part in before if before[part] != after[part]} == {"deeper"}
+
+
+def test_a_ranking_of_a_single_file_from_before_versions_were_declared_stays_valid(tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text("class Method: ...\n")
+    now = nas_methods.code_of(str(mine))
+    assert nas_methods.is_same_code(now["mine"], now)
+    mine.write_text("class Method:\n    x = 1\n")
+    assert not nas_methods.is_same_code(now["mine"], nas_methods.code_of(str(mine)))
+    assert not nas_methods.is_same_code(None, now)

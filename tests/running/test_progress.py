@@ -1,0 +1,30 @@
+"""What the progress line tells: shares of work, not of items; rates of this process, not of a resumed one's past."""
+
+from benchmark.running import progress
+
+
+def lines_of(monkeypatch, capsys, news, works, names):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress, "LOG_SECONDS", -1.0)
+    with progress.ProgressLine("training", works, names) as line:
+        for when, position, said in news:
+            clock[0] = when
+            line.report(position, said)
+    return capsys.readouterr().err.splitlines()
+
+
+def test_time_left_follows_the_work_and_the_rate_follows_this_process(monkeypatch, capsys):
+    news = [
+        (100.0, 0, {"fraction": 0.5, "epoch": 1, "images": 1000}),  # resumed half-way: 15 of 40 units are old
+        (110.0, 0, {"fraction": 1.0, "epoch": 2, "images": 2000}),
+    ]
+    first, second = lines_of(monkeypatch, capsys, news, [30.0, 10.0], ["[4,3,3] seed 0", "[8,1,1] seed 0"])
+    assert first == "training: 37.5% · 0/2 done · [4,3,3] seed 0 · epoch 1"
+    # 15 units in 10 s, 10 units are left: 6.7 s; 1,000 images in these 10 s
+    assert second == "training: 75.0% · 1/2 done · [4,3,3] seed 0 · epoch 2 · 100 images/s · 7 s left"
+
+
+def test_waiting_for_another_process_is_said_once(monkeypatch, capsys):
+    news = [(1.0, 1, None), (2.0, 1, None), (3.0, 0, None)]
+    assert lines_of(monkeypatch, capsys, news, [1.0, 1.0], ["a", "b"]) == ["another process is at b: waiting for it"]

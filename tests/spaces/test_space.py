@@ -1,0 +1,171 @@
+"""Spaces: their sizes, order, numbers and defaults are the paper's; what is no configuration is refused in words."""
+
+import itertools
+import math
+
+import pytest
+
+from benchmark.errors import UsageError
+from benchmark.spaces.space import SPACES, Config, load_space, require_trainable
+
+# name: sizes of the feature maps, L, number of configurations, default, its number (the specification's table)
+TABLE = {
+    "resnet20-cifar10": ((32, 16, 8), 10, 36, (4, 3, 3), 24),
+    "resnet18-cifar10": ((32, 16, 8, 4), 9, 56, (3, 2, 2, 2), 42),
+    "resnet50-cifar100": ((32, 16, 8, 4), 17, 560, (4, 4, 6, 3), 310),
+    "resnet50-food101": ((56, 28, 14, 7), 16, 455, (3, 4, 6, 3), 205),
+    "resnet18-imagenet": ((56, 28, 14, 7), 8, 35, (2, 2, 2, 2), 21),
+}
+
+
+def refusal(call, *args):
+    with pytest.raises(UsageError) as caught:
+        call(*args)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_there_are_five_spaces():
+    assert set(SPACES) == set(TABLE)
+    assert load_space() is load_space("resnet20-cifar10")
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_size_order_numbers_and_default(name):
+    sizes, depth, count, default, number = TABLE[name]
+    space = load_space(name)
+    assert (space.name, space.sizes, space.depth, space.poolings) == (name, sizes, depth, len(sizes) - 1)
+    assert len(space) == len(space.configs) == count == math.comb(depth - 1, len(sizes) - 1)
+    # Every tuple of positive numbers with the right sum, counted out the long way round and sorted.
+    expected = [t for t in itertools.product(range(1, depth + 1), repeat=len(sizes)) if sum(t) == depth]
+    assert [config.layers for config in space] == sorted(expected)
+    assert list(space) == sorted(space)
+    assert [space.index(config) for config in space] == list(range(count))
+    assert [space.number(config) for config in space] == list(range(1, count + 1))
+    assert space.default == Config(default)
+    assert space.number(space.default) == number
+    assert space[number - 1] == space.default
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(1, "[1,1,8]"), (2, "[1,2,7]"), (8, "[1,8,1]"), (9, "[2,1,7]"), (32, "[6,2,2]"), (34, "[7,1,2]"), (36, "[8,1,1]")],
+)
+def test_numbers_of_table_6(number, text):
+    assert load_space().number(text) == number
+    assert str(load_space()[number - 1]) == text
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_text_is_parsed_back(name):
+    for config in load_space(name):
+        assert Config.parse(str(config)) == config
+    assert str(load_space(name).default) == "[" + ",".join(map(str, TABLE[name][3])) + "]"
+
+
+@pytest.mark.parametrize(
+    "value", ["[4,3,3]", " [ 4 , 3,3 ] ", (4, 3, 3), [4, 3, 3], iter([4, 3, 3]), Config((4, 3, 3))]
+)
+def test_parse_takes_text_sequences_and_configs(value):
+    assert Config.parse(value) == Config((4, 3, 3))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "4,3,3", "[4,3,3", "4,3,3]", "[4,3,3]]", "[4,3,3],[4,3,3]", "(4,3,3)", "[4,3,3]\0", "null"),
+        *("[4;3;3]", "[4 3 3]", "[4,,3]", "[4,3,3,]", "[,4,3,3]"),
+        *("[4.0,3,3]", "[4e0,3,3]", "[+4,3,3]", "[-4,3,3]", "[0x4,3,3]", "[1_0,3,3]", "[99999,3,3]", "[4,3,x]"),
+        *("[٤,3,3]", "[４,3,3]", "[²,3,3]"),
+    ],
+)
+def test_text_that_is_no_configuration_is_refused(text):
+    assert "is no configuration" in refusal(Config.parse, text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(), (0, 5, 5), (4, -3, 3), (4, 3, 3.0), (True, 5, 4), ("4", "3", "3"), (4, 3, None), None, 4, 4.5, ((4, 3, 3),)],
+)
+def test_values_that_are_no_configuration_are_refused(value):
+    assert "is no configuration" in refusal(Config.parse, value)
+
+
+def test_a_config_is_one_value_however_it_was_given():
+    assert Config([4, 3, 3]) == Config((4, 3, 3))
+    assert hash(Config([4, 3, 3])) == hash(Config((4, 3, 3)))
+
+
+@pytest.mark.parametrize("text", ["[4,3,4]", "[10]", "[9,1]", "[4,3,2,1]", "[1,1,1]"])
+def test_configurations_of_other_spaces_are_refused(text):
+    space = load_space()
+    assert Config.parse(text) not in space
+    for ask in (space.index, space.number):
+        message = refusal(ask, text)
+        assert text in message
+        assert "sum to 10" in message
+        assert "[4,3,3]" in message
+
+
+def test_a_path_is_a_configuration_or_stands_for_itself():
+    space = load_space()
+    for config in space:
+        assert space.along(config.path) == config
+        assert space.architecture("".join(map(str, config.path[1:]))) == space.architecture(str(config)) == config
+    others = [path for rest in itertools.product(range(3), repeat=9) if space.along(path := (0, *rest)) not in space]
+    assert len(others) == 3**9 - 36
+    for path in others[::500]:
+        outside = space.architecture(text := "".join(map(str, path[1:])))
+        assert (outside.path, str(outside)) == (path, text)
+        assert "is no configuration" in refusal(space.number, outside)
+    assert str(space.along((0, 0, 1, 2, 2, 2, 0, 2, 2, 0))) == "012220220"  # Figure 4, blocks 1 to 9
+
+
+@pytest.mark.parametrize("text", ["", "01222022", "0122202200", "012220223", "012220 220", "٠12220220", "a wide one"])
+def test_text_that_names_no_architecture_is_refused(text):
+    assert "names neither" in refusal(load_space().architecture, text)
+
+
+def test_path_gives_each_layer_its_resolution():
+    assert Config((4, 3, 3)).path == (0, 0, 0, 0, 1, 1, 1, 2, 2, 2)
+    assert Config((1, 1, 8)).path == (0, 1, 2, 2, 2, 2, 2, 2, 2, 2)
+    for config in load_space("resnet18-cifar10"):
+        assert len(config.path) == 9
+        assert tuple(config.path.count(r) for r in range(4)) == config.layers
+        assert list(config.path) == sorted(config.path)
+
+
+def test_configs_are_frozen():
+    with pytest.raises(AttributeError):
+        Config((4, 3, 3)).layers = (1, 1, 8)
+
+
+def test_select_takes_numbers_ranges_and_configurations():
+    space = load_space()
+    assert space.select(["1-36"]) == space.configs
+    assert space.select(["24"]) == (space.default,)
+    # canonical order, each once, whatever the order and overlap of the texts
+    assert space.select(["[8,1,1]", "3", "1-2", " 2 ", "2-2"]) == (space[0], space[1], space[2], space[35])
+
+
+@pytest.mark.parametrize("text", ["0", "37", "0-3", "30-37", "5-3", "1000000", "-1", "1-", "-", "1-2-3", "٣", "a", ""])
+def test_select_names_the_text_that_it_cannot_read(text):
+    assert f"'{text}'" in refusal(load_space().select, ["1", text])
+
+
+def test_select_refuses_configurations_of_other_spaces():
+    assert "[1,1,9]" in refusal(load_space().select, ["1", "[1,1,9]"])
+
+
+@pytest.mark.parametrize("name", ["", "resnet20", "ResNet20-CIFAR10", None, ["resnet20-cifar10"]])
+def test_unknown_spaces_are_refused_with_the_list(name):
+    message = refusal(load_space, name)
+    assert all(known in message for known in TABLE)
+
+
+def test_only_resnet20_can_be_trained_yet():
+    require_trainable(load_space("resnet20-cifar10"))
+    for name in set(TABLE) - {"resnet20-cifar10"}:
+        message = refusal(require_trainable, load_space(name))
+        assert name in message
+        assert "resnet20-cifar10" in message
