@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmark import build_groundtruth
 from benchmark.build_groundtruth import TrainRun
-from benchmark.running import cluster, files
+from benchmark.running import cluster, files, node, slurm
 from benchmark.tables.ledger import Run
 
 SCRIPT = Path(__file__).resolve().parent / "dev_cluster.sh"
@@ -49,7 +49,7 @@ class Audited(TrainRun):
 
         def noted(news: Any) -> None:
             with open(audit / name, "a") as file:
-                file.write(f"{news['images']} {files.host()} {cluster.attempt()}\n")
+                file.write(f"{news['images']} {files.host()} {node.attempt()}\n")
             report(news)
 
         return (yield from super().__call__(run, noted, stop))
@@ -70,7 +70,7 @@ def events(draw: random.Random, submit: Callable[[], None], queue: cluster.Queue
         nodes = draw.randint(1, 4)
         say(f"pre-emption on {nodes} nodes")
         wrap = f"--nodes={nodes}", "--mem=3000", "--output=/dev/null", "--wrap=sleep 2"
-        cluster.slurm("sbatch", "--partition=urgent", *wrap)
+        slurm.ask_slurm("sbatch", "--partition=urgent", *wrap)
 
     def node_dies(how: str, node: str) -> Callable[[], None]:
         def die() -> None:
@@ -96,13 +96,13 @@ def events(draw: random.Random, submit: Callable[[], None], queue: cluster.Queue
 
     def queue_has_tasks() -> bool:
         names = ",".join(path.stem for path in (queue.folder / "arrays").iterdir())
-        return bool(cluster.slurm("squeue", "--noheader", f"--name={names}").strip())
+        return bool(slurm.ask_slurm("squeue", "--noheader", f"--name={names}").strip())
 
     def cancel_one() -> None:
         if running := [task for task in queue.tasks() if task.running]:
             task = draw.choice(running)
             say(f"{task.job} cancelled")
-            cluster.slurm("scancel", task.job)
+            slurm.ask_slurm("scancel", task.job)
             while task.job in {other.job for other in queue.tasks()}:
                 time.sleep(1)
             submit()

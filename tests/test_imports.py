@@ -51,6 +51,7 @@ LIGHT = [
     "benchmark.running.files",
     "benchmark.running.launch",
     "benchmark.running.cluster",
+    "benchmark.running.node",
 ]
 HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "matplotlib", "submitit", "ffcv"}
 ANSWERS = {"benchmark.tables.ledger", "benchmark.tables.table", "benchmark.scoring.scores"}
@@ -216,19 +217,19 @@ def test_only_evaluate_loads_methods_and_a_search_knows_no_answers():
     assert closure("benchmark.search") & ANSWERS == set()
 
 
-def test_launch_knows_nothing_of_pooling():
-    ours = {
-        module
-        for module in imported_by("benchmark.running.launch")
-        if module.split(".")[0] in ("benchmark", "nas_methods")
-    }
-    assert ours == {"benchmark.errors"}
-    ours = {
-        module
-        for module in imported_by("benchmark.running.cluster")
-        if module.split(".")[0] in ("benchmark", "nas_methods")
-    }
-    assert ours == {"benchmark.cli", "benchmark.errors", "benchmark.running.files", "benchmark.running.progress"}
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("launch", {"errors"}),
+        ("slurm", {"errors"}),
+        ("cluster", {"cli", "errors", "running.files", "running.node", "running.slurm"}),
+        ("node", {"cli", "errors", "running.files", "running.progress", "running.slurm"}),
+    ],
+)
+def test_what_runs_things_knows_nothing_of_pooling(name, known):
+    found = imported_by(f"benchmark.running.{name}")
+    ours = {module for module in found if module.split(".")[0] in ("benchmark", "nas_methods")}
+    assert ours == {f"benchmark.{module}" for module in known}
 
 
 def test_networks_know_no_data():

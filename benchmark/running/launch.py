@@ -7,7 +7,7 @@
 is finished, False when somebody else holds it (it is tried again later), None when `stop()` made it leave.
 It may be a generator function: the items of a worker with several slots then take turns at each `yield`, as runs
 on one GPU do. A failing item takes only itself down. Workers die with their parent, however it dies.
-What Slurm needs beyond this stands in `benchmark.running.cluster`; each of its tasks calls `launch` for its items again.
+What Slurm needs beyond this stands in `benchmark.running.cluster`; each of its tasks (`node`) calls `launch` for its items again.
 """
 
 from __future__ import annotations

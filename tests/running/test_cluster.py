@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import Failure, UsageError
-from benchmark.running import cluster
-from benchmark.running.cluster import Marked, Queue, Settings, Task, after_a_task, last_line
+from benchmark.running import cluster, node
+from benchmark.running.cluster import Queue, Settings
 from benchmark.running.files import claim
 from benchmark.running.launch import Outcome, launch
+from benchmark.running.node import Marked, Task, after_a_task, last_line
 
 SLURM = Path(__file__).resolve().parents[2] / "slurm"
 
@@ -222,7 +223,7 @@ def test_held_for_too_many_launches_counts_as_refused(queue, slurm, state, reaso
 
 
 def test_the_folder_goes_once_nothing_is_queued_and_nothing_that_failed_is_left_to_do(queue, slurm):
-    cluster.note_failure(queue.folder, "c", "the loss is nan", 2)
+    node.note_failure(queue.folder, "c", "the loss is nan", 2)
     slurm("squeue", "")
     queue.clear({"a", "b"})
     assert list(queue.failed()) == ["c"]  # else it would be submitted again though nobody said --again
@@ -247,7 +248,7 @@ def test_the_folder_stays_while_another_process_submits(queue, slurm):
 def test_the_summary_counts_every_item_once(queue, slurm):
     slurm("squeue", 'printf "nbp-1|7|0|RUNNING|n3|None\\n"')
     (queue.folder / "tasks" / "7_0_0_log.out").write_text("begins\ntask: 50.0% · 1/2 done\n")
-    cluster.note_failure(queue.folder, "c", "the loss is nan", 2)
+    node.note_failure(queue.folder, "c", "the loss is nan", 2)
     left = {name: name.upper() for name in "abcd"}
     first, task, failed = cluster.lines(queue, queue.tasks(), left, running={"a"})
     assert first == "1 running, 1 queued, 1 failed, 1 in no queue (1 of 1 tasks run)"
@@ -262,7 +263,7 @@ def test_cancelling_takes_whole_arrays_out_and_keeps_their_tasks_from_coming_bac
     assert queue.cancel() == 2
     assert slurm.calls()[-1] == "scancel 7"
     monkeypatch.setenv("SLURM_JOB_ID", "9")
-    cluster.requeue(queue.folder, "nbp-1")
+    node.requeue(queue.folder, "nbp-1")
     assert slurm.calls()[-1] == "scancel 7"
 
 
@@ -334,7 +335,7 @@ def test_a_noticed_task_goes_back_into_the_queue_and_blames_nobody(queue, slurm,
 @pytest.mark.parametrize("said", ["JobState=CANCELLED Restarts=0 x", "JobState=RUNNING Restarts=1 x"])
 def test_a_cancelled_task_and_one_that_runs_elsewhere_already_stay_out_of_the_queue(queue, slurm, inside, said):
     slurm("scontrol", f"echo {said}")
-    cluster.requeue(queue.folder, "nbp-1")
+    node.requeue(queue.folder, "nbp-1")
     assert [call for call in slurm.calls() if "requeue" in call] == []
 
 
@@ -403,7 +404,7 @@ def test_a_good_end_and_a_cancelled_array_leave_nothing(queue, slurm, inside):
 def test_a_cause_is_looked_for_in_the_latest_attempt_only(tmp_path):
     log = tmp_path / "log"
     log.write_text("error: Exceeded job memory limit\nStarting with x\nValueError: y\nlast\n")
-    memory, errors = cluster.TELLING
+    memory, errors = node.TELLING
     assert last_line(log, memory) == ""
     assert last_line(log, errors) == "ValueError: y"
     assert last_line(log) == "last"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import Failure
-from benchmark.running import cluster
+from benchmark.running import slurm
 from benchmark.running.cluster import Queue, Settings
 from benchmark.running.launch import launch
 
@@ -96,7 +96,7 @@ def ended(queue):
 
     def gone():
         labels = ",".join(path.stem for path in (queue.folder / "arrays").iterdir())
-        return not cluster.slurm("squeue", "--noheader", f"--name={labels}").strip()
+        return not slurm.ask_slurm("squeue", "--noheader", f"--name={labels}").strip()
 
     until(gone)
 
@@ -181,7 +181,7 @@ def test_preempted_tasks_keep_what_they_have_and_go_on(tmp_path, queue, dev_clus
         count, items, processes=1, where="slurm", queue=Queue(queue.folder, queue.settings, lambda item: str(item[0]))
     )
     until(lambda: all(attempts(tmp_path, number) for number in range(4)))
-    cluster.slurm("sbatch", "--partition=urgent", "--nodes=4", "--mem=3000", "--output=/dev/null", "--wrap=sleep 1")
+    slurm.ask_slurm("sbatch", "--partition=urgent", "--nodes=4", "--mem=3000", "--output=/dev/null", "--wrap=sleep 1")
     until(lambda: all(len(attempts(tmp_path, number)) == 2 for number in range(4)))
     (tmp_path / "go").touch()
     ended(queue)
