@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from benchmark.spaces.space import Config as Config
     from benchmark.spaces.space import PoolingSpace as PoolingSpace
     from benchmark.spaces.space import load_space as load_space
+    from benchmark.tables.files import load_table as load_table
     from benchmark.tables.table import GroundTruth as GroundTruth
-    from benchmark.tables.table import load_table as load_table
 
 __version__ = "0.1.0"
 
@@ -48,7 +48,7 @@ _HOME = {
     "Ranking": "scoring.ranking",
     "read_scores": "scoring.ranking",
     "GroundTruth": "tables.table",
-    "load_table": "tables.table",
+    "load_table": "tables.files",
     "score": "scoring.scores",
 }
 __all__ = [*sorted(_HOME), "__version__"]

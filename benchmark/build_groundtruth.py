@@ -368,13 +368,14 @@ def _finish(
     words: list[str],
 ) -> int:
     """Writes the table of all that is in the ledger and says how things stand."""
+    from benchmark.tables.files import write_table
     from benchmark.tables.table import GroundTruth
 
     path = None
     lock = FileLock(ledger.folder / "work" / "table.lock")
     with lock:  # builders that finish together write one after the other
         if records := ledger.records():
-            path = GroundTruth.from_records(records, ledger.name).write(Path(options.out) / "tables")
+            path = write_table(GroundTruth.from_records(records, ledger.name), Path(options.out) / "tables")
         Path(lock.lock_file).unlink(missing_ok=True)
     state = ledger.status(configs, seeds)
     left = sum(len(runs) for key, runs in state.items() if key != "done")

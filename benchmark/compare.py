@@ -30,7 +30,7 @@ from benchmark.scoring.comparison import (
     tidy,
 )
 from benchmark.scoring.scores import LEVEL, Simulated
-from benchmark.tables.table import load_table
+from benchmark.tables.files import load_table
 
 
 def arguments() -> cli.Parser:

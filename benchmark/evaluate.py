@@ -36,7 +36,8 @@ from benchmark.scoring.ranking import NO_RANKING, NoRanking, read_ranking, read_
 from benchmark.scoring.scores import Score, score
 from benchmark.search import Search
 from benchmark.spaces.space import require_trainable
-from benchmark.tables.table import GroundTruth, distinct_name, load_table
+from benchmark.tables.files import distinct_name, load_table
+from benchmark.tables.table import GroundTruth
 
 DEFAULT_METHOD = "mixture"
 ALL = "all"

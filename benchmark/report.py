@@ -24,7 +24,8 @@ from benchmark.scoring.ranking import Ranking, read_ranking
 from benchmark.scoring.scores import Score, score
 from benchmark.spaces import costs
 from benchmark.spaces.space import load_space
-from benchmark.tables.table import GroundTruth, distinct_name, load_table
+from benchmark.tables.files import distinct_name, load_table
+from benchmark.tables.table import GroundTruth
 
 
 def arguments() -> cli.Parser:

@@ -36,8 +36,9 @@ from benchmark.running import files
 from benchmark.scoring.scores import LEVEL, Pooled, pool
 from benchmark.spaces.space import PoolingSpace, require_trainable
 from benchmark.streams import stream
+from benchmark.tables.files import load_table
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, table_name
-from benchmark.tables.table import LOSS_DECIMALS, GroundTruth, load_table
+from benchmark.tables.table import LOSS_DECIMALS, GroundTruth
 
 
 def arguments() -> cli.Parser:

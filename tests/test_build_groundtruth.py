@@ -18,8 +18,8 @@ from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
 from benchmark.running import files
 from benchmark.spaces.space import load_space
+from benchmark.tables.files import load_table
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, checksum
-from benchmark.tables.table import load_table
 from benchmark.training import train
 
 MODULE = "benchmark.build_groundtruth"

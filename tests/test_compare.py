@@ -16,8 +16,9 @@ from benchmark.scoring.comparison import compare, seeds_needed, std_spread
 from benchmark.scoring.scores import pool
 from benchmark.spaces.costs import macs
 from benchmark.spaces.space import load_space
+from benchmark.tables.files import load_table, write_table
 from benchmark.tables.ledger import Ledger, Run
-from benchmark.tables.table import GroundTruth, Row, load_table
+from benchmark.tables.table import GroundTruth, Row
 
 ROOT = Path(__file__).parent.parent
 SPACE = load_space()
@@ -550,7 +551,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(a, b, options, expected)
 
 def test_the_command_prints_what_it_keeps_and_keeps_the_same_bytes(tmp_path, run_python):
     a, b = planted(lambda number: 0.2)
-    paths = [table_of(values, name).write(tmp_path / name) for name, values in (("a", a), ("b", b))]
+    paths = [write_table(table_of(values, name), tmp_path / name) for name, values in (("a", a), ("b", b))]
     printed = run_python("-c", WITHOUT_TORCH.format("compare"), *paths, "--out", tmp_path / "one")
     assert printed.returncode == 0, printed.stderr
     name = "-vs-".join(f"{path.stem}-{load_table(path).sha256[:12]}" for path in paths)
@@ -590,7 +591,7 @@ def test_two_tables_of_one_name_that_is_not_shipped_are_told_apart():
 
 def test_a_shipped_header_that_cannot_be_read_is_no_other_tables_matter(tmp_path, monkeypatch):
     (tmp_path / "mine.json").write_text("{")
-    monkeypatch.setattr("benchmark.tables.table._FOLDERS", (tmp_path,))
+    monkeypatch.setattr("benchmark.tables.files._FOLDERS", (tmp_path,))
     table = table_of({1: [80, 81], 2: [82, 83]}, "mine")
     assert compare(table, table, draws=10).name == f"mine-{table.sha256[:12]}-vs-mine-{table.sha256[:12]}"
 
@@ -628,7 +629,7 @@ def assert_regenerates(kept, tables, ledgers, scratch):
             built.append(load_table(name))
             continue
         records = Ledger.at(ledgers / name).records()
-        path = GroundTruth.from_records(records, name).write(scratch)
+        path = write_table(GroundTruth.from_records(records, name), scratch)
         for file in scratch.glob(f"{name}.*"):
             assert file.read_bytes() == (tables / file.name).read_bytes(), file.name
         built.append(load_table(path))

@@ -17,6 +17,7 @@ from benchmark.errors import UsageError
 from benchmark.recipe import SearchRecipe
 from benchmark.running.launch import Spoiled
 from benchmark.search import Search
+from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Row
 
 SPACE = load_space()
@@ -74,7 +75,7 @@ PLAIN = random_scores(0)
 def table_at(folder, configs=SPACE, name="made-up"):
     draw = np.random.default_rng(1)
     rows = [Row(config, round(float(draw.uniform(30, 60)), 2), 0.5, 3) for config in configs]
-    return GroundTruth.from_rows(name, SPACE, rows, dataset="synthetic").write(folder)
+    return write_table(GroundTruth.from_rows(name, SPACE, rows, dataset="synthetic"), folder)
 
 
 # A file of scores -------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ LIGHT = [
     "benchmark.running.node",
 ]
 HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "matplotlib", "submitit", "ffcv"}
-ANSWERS = {"benchmark.tables.ledger", "benchmark.tables.table", "benchmark.scoring.scores"}
+ANSWERS = {"benchmark.tables.ledger", "benchmark.tables.table", "benchmark.tables.files", "benchmark.scoring.scores"}
 
 
 def is_type_checking(node):
@@ -135,7 +135,7 @@ def closure(name):
         ("from benchmark.errors import Failure", {"benchmark.errors"}, {"benchmark.errors"}),
         ("from .recipe import Recipe", {"benchmark.recipe"}, {"benchmark.recipe"}),
         ("from . import recipe", {"benchmark.recipe"}, {"benchmark.recipe"}),
-        ("f = lambda: benchmark.load_table('x')", set(), {"benchmark.tables.table"}),
+        ("f = lambda: benchmark.load_table('x')", set(), {"benchmark.tables.files"}),
         ("import benchmark\nbenchmark.score(1)", {"benchmark", "benchmark.scoring.scores"}, {"benchmark", "benchmark.scoring.scores"}),
         ("importlib.import_module('benchmark.tables.table')", {"benchmark.tables.table"}, {"benchmark.tables.table"}),
     ],
@@ -193,7 +193,7 @@ def test_packages_hand_nothing_on():
 
 def test_nothing_imports_what_comes_after_it_in_the_street():
     """space -> networks, data -> train -> ledger -> table -> scores -> comparison."""
-    later = ["tables.ledger", "tables.table", "scoring.scores", "scoring.comparison"]
+    later = ["tables.ledger", "tables.table", "tables.files", "scoring.scores", "scoring.comparison"]
     later = [f"benchmark.{name}" for name in later]
     earlier = ["spaces.space", "spaces.costs", "spaces.networks", "datasets.data", "training.train"]
     for name in (*earlier, "recipe", "scoring.ranking", "running.launch"):

@@ -8,6 +8,7 @@ import benchmark
 from benchmark import report
 from benchmark.errors import UsageError
 from benchmark.scoring.ranking import Ranking, ranking_json
+from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Row
 
 TABLE = benchmark.load_table("published")
@@ -78,7 +79,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 def test_a_table_that_bears_the_name_of_the_published_one_has_its_own_place(tmp_path):
     rows = [Row(row.config, row.mean - 1.0, row.std, row.n) for row in TABLE.rows]
     other = GroundTruth.from_rows("published", TABLE.space, rows, dataset="cifar10")
-    other.write(tmp_path / "tables")
+    write_table(other, tmp_path / "tables")
     report.main(["--out", str(tmp_path)])
     name = f"published-{other.sha256[:12]}"
     page = (tmp_path / "report" / "README.md").read_text()
@@ -93,12 +94,12 @@ def test_a_table_that_bears_the_name_of_the_published_one_has_its_own_place(tmp_
 def test_copies_of_a_table_are_told_once(tmp_path):
     rows = [Row(row.config, row.mean - 1.0, row.std, row.n) for row in TABLE.rows]
     own = GroundTruth.from_rows("own", TABLE.space, rows, dataset="cifar10")
-    own.write(tmp_path / "tables")
+    write_table(own, tmp_path / "tables")
     report.main(["--out", str(tmp_path)])
     page = (tmp_path / "report" / "README.md").read_text()
     assert [line for line in page.splitlines() if line.startswith("## ")] == ["## published", "## own", "## Rankings"]
     for table in (TABLE, own):
-        table.write(tmp_path / "copies")
+        write_table(table, tmp_path / "copies")
         for ending in ("csv", "json"):
             place = tmp_path / "tables" / f"{table.name}-again.{ending}"
             (tmp_path / "copies" / f"{table.name}.{ending}").rename(place)

@@ -13,6 +13,7 @@ from benchmark import load_space, load_table
 from benchmark.datasets import data
 from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.retrain import ground_truth_recipe
+from benchmark.tables.files import write_table
 from benchmark.tables.ledger import Ledger, Run
 from benchmark.tables.table import GroundTruth, Row
 from tests.tables.test_ledger import PROVENANCE, results
@@ -42,7 +43,9 @@ def words(tmp_path, monkeypatch):
     (tmp_path / "told.py").write_text(TOLD)
     rows = [Row(config, 50.0 + i / 7, 0.5, 3) for i, config in enumerate(SPACE)]
     stated = {"recipe": RECIPE.to_dict(), "recipe_hash": RECIPE.hash, "recipe_label": RECIPE.label}
-    table = GroundTruth.from_rows("stated", SPACE, rows, dataset="synthetic", **stated).write(tmp_path / "tables")
+    table = write_table(
+        GroundTruth.from_rows("stated", SPACE, rows, dataset="synthetic", **stated), tmp_path / "tables"
+    )
     given = ["--method", tmp_path / "told.py", "--table", table, "--out", tmp_path / "out", "--retrain"]
     return [*map(str, given)]
 

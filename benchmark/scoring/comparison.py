@@ -34,7 +34,8 @@ from benchmark.scoring.scores import (
 from benchmark.spaces.costs import macs
 from benchmark.spaces.space import Config
 from benchmark.streams import stream
-from benchmark.tables.table import DECIMALS, GroundTruth, Row, distinct_name
+from benchmark.tables.files import distinct_name
+from benchmark.tables.table import DECIMALS, GroundTruth, Row
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,8 +12,9 @@ import pytest
 import benchmark
 from benchmark.errors import UsageError
 from benchmark.spaces.space import load_space
-from benchmark.tables import table as module
-from benchmark.tables.table import GroundTruth, Row, load_table, shipped_tables
+from benchmark.tables import files as module
+from benchmark.tables.files import load_table, shipped_tables, write_table
+from benchmark.tables.table import GroundTruth, Row
 
 SPACE = load_space()
 
@@ -107,7 +108,7 @@ def test_a_table_is_light():
 
 @pytest.mark.parametrize("ending", [".csv", ".json", ".curves.csv", ""])
 def test_round_trip(full, tmp_path, ending):
-    path = full.write(tmp_path / "new" / "folder")
+    path = write_table(full, tmp_path / "new" / "folder")
     assert path.name == "full.csv"
     again = load_table(str(path).removesuffix(".csv") + ending)
     assert again == full
@@ -168,7 +169,7 @@ def test_published_refuses_what_was_not_printed(options, said):
 
 def test_partial_table_imputes_nothing(tmp_path):
     made = records(SPACE[:3], seeds=(0, 1)) + records(SPACE[3:4], seeds=(1,))
-    table = load_table(GroundTruth.from_records(made, "part").write(tmp_path))
+    table = load_table(write_table(GroundTruth.from_records(made, "part"), tmp_path))
     assert not table.complete
     assert table.missing() == SPACE.configs[4:]
     assert table.means[4:] == table.stds[4:] == (None,) * 32
@@ -199,7 +200,7 @@ def test_order_and_timings_of_records_do_not_matter(tmp_path):
     shuffled = random.Random(0).sample(made, len(made))
     other_times = [r | {"timings": {"seconds": 9.0, "finished": "2026"}} for r in made]
     for name, some in (("a", made), ("b", shuffled), ("c", other_times)):
-        GroundTruth.from_records(some, "t").write(tmp_path / name)
+        write_table(GroundTruth.from_records(some, "t"), tmp_path / name)
     for file in ("t.csv", "t.curves.csv", "t.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     for file in ("t.csv", "t.curves.csv"):
@@ -255,7 +256,7 @@ def test_no_records_and_bad_names():
 
 @pytest.mark.parametrize("file", ["t.csv", "t.curves.csv"])
 def test_every_edited_cell_is_noticed(tmp_path, file):
-    path = GroundTruth.from_records(records(SPACE[:2], seeds=(0, 1)), "t").write(tmp_path).with_name(file)
+    path = write_table(GroundTruth.from_records(records(SPACE[:2], seeds=(0, 1)), "t"), tmp_path).with_name(file)
     original = path.read_text()
     lines = original.splitlines()
     for number, line in enumerate(lines):
@@ -275,7 +276,7 @@ def test_every_edited_cell_is_noticed(tmp_path, file):
 
 @pytest.mark.parametrize("key", ["space", "dataset", "recipe", "recipe_hash", "unit", "split", "sha256", "curves"])
 def test_what_the_values_are_of_cannot_be_edited(full, tmp_path, key):
-    path = full.write(tmp_path).with_suffix(".json")
+    path = write_table(full, tmp_path).with_suffix(".json")
     header = json.loads(path.read_text())
     header[key] = {"name": "synthetic", "checksum": None} if key == "dataset" else None
     path.write_text(json.dumps(header))
@@ -283,7 +284,7 @@ def test_what_the_values_are_of_cannot_be_edited(full, tmp_path, key):
 
 
 def test_line_ends_order_and_byte_marks_of_other_systems_change_nothing(full, tmp_path):
-    path = full.write(tmp_path)
+    path = write_table(full, tmp_path)
     for file in tmp_path.iterdir():
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
     assert load_table(path) == full
@@ -308,7 +309,7 @@ DAMAGES = {
 @pytest.mark.parametrize("file", ["full.csv", "full.json", "full.curves.csv"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_files_are_refused_in_one_line(full, tmp_path, file, damage):
-    path = full.write(tmp_path)
+    path = write_table(full, tmp_path)
     damaged = tmp_path / file
     before = damaged.read_bytes()
     damaged.write_bytes(DAMAGES[damage](before))
@@ -322,7 +323,7 @@ def test_damaged_files_are_refused_in_one_line(full, tmp_path, file, damage):
     "text", ["[]", "null", '{"schema": 2}', '{"schema": 1}', '{"schema": 1, "name": 3}', "[" * 99999]
 )
 def test_foreign_headers(full, tmp_path, text):
-    path = full.write(tmp_path).with_suffix(".json")
+    path = write_table(full, tmp_path).with_suffix(".json")
     path.write_text(text)
     assert "full.json" in refusal(load_table, path)
 
@@ -340,7 +341,7 @@ def test_foreign_headers(full, tmp_path, text):
     ],
 )
 def test_a_header_whose_hash_does_not_cover_what_is_wrong_with_it(full, tmp_path, key, value, said):
-    path = full.write(tmp_path).with_suffix(".json")
+    path = write_table(full, tmp_path).with_suffix(".json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     assert said in refusal(load_table, path)
 
@@ -356,7 +357,7 @@ def test_a_write_cut_short_never_loads_as_something_else(full, tmp_path, monkeyp
     new = GroundTruth.from_records([record(c, 0, 50.0) for c in SPACE], "full")
     write = module.write_atomically
     for allowed in range(3):
-        old = full.write(tmp_path)
+        old = write_table(full, tmp_path)
         count = iter(range(10))
 
         def stop(path, data, count=count, allowed=allowed):
@@ -366,19 +367,19 @@ def test_a_write_cut_short_never_loads_as_something_else(full, tmp_path, monkeyp
 
         monkeypatch.setattr(module, "write_atomically", stop)
         with pytest.raises(KeyboardInterrupt):
-            new.write(tmp_path)
+            write_table(new, tmp_path)
         monkeypatch.setattr(module, "write_atomically", write)
         if allowed:
             refusal(load_table, old)
         else:
             assert load_table(old) == full
-    assert load_table(new.write(tmp_path)) == new
+    assert load_table(write_table(new, tmp_path)) == new
 
 
 def test_curves_of_an_earlier_table_go(full, tmp_path):
-    full.write(tmp_path)
+    write_table(full, tmp_path)
     bare = GroundTruth.from_rows("full", SPACE, full.rows, dataset="cifar10")
-    path = bare.write(tmp_path)
+    path = write_table(bare, tmp_path)
     assert load_table(path) == bare
     assert not (tmp_path / "full.curves.csv").exists()
 
@@ -386,7 +387,7 @@ def test_curves_of_an_earlier_table_go(full, tmp_path):
 def test_verify_notices_altered_objects(full):
     altered = GroundTruth(full.header, full.rows[1:], full.curves)
     assert "altered" in refusal(altered.verify)
-    refusal(altered.write, "nowhere")
+    refusal(write_table, altered, "nowhere")
 
 
 def test_public_names():
@@ -402,4 +403,4 @@ def test_a_query_names_seed_epoch_and_split(full):
 def test_numpy_numbers_in_a_row_read_back(tmp_path):
     rows = [Row(c, np.float64(90), np.float32(0.5), np.int64(2), {}) for c in SPACE]
     made = GroundTruth.from_rows("numpy", SPACE, rows, dataset="cifar10")
-    assert load_table(made.write(tmp_path)) == made
+    assert load_table(write_table(made, tmp_path)) == made
