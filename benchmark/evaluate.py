@@ -400,10 +400,10 @@ def _search_on_slurm(
     search: Search, missing: list[int], queue: cluster.Queue, trains: bool, options: Any, words: list[str]
 ) -> int | None:
     """Submits the missing rankings. Returns an exit code unless it waited until all were there."""
-    from benchmark.datasets import data
+    from benchmark.datasets import named
 
     if trains:  # faults are named, and data fetched, before anything is submitted
-        data.load(search.recipe.dataset, options.data)
+        named.load(search.recipe.dataset, options.data)
     if options.again:
         queue.again()
     method = str(Path(search.method).resolve()) if search.method.endswith(".py") else search.method

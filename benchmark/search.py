@@ -79,16 +79,18 @@ class Search:
         return nas_methods.Task(self.space, self.recipe, seed, device, halves, **more)
 
     def _halves(self, seed: int, engine: str) -> nas_methods.Halves:
-        from benchmark.datasets import data
+        from benchmark.datasets import named
+        from benchmark.datasets.batches import Batches
+        from benchmark.datasets.halves import split_in_half, store_split
         from benchmark.spaces import networks
         from benchmark.training import train
 
         device = train.device_named(self.device)
-        dataset = data.load(self.recipe.dataset, self.data_root)
-        split = data.split_in_half(len(dataset.train), self.recipe.split_seed)
-        data.store_split(split, dataset, self.folder / "splits")
+        dataset = named.load(self.recipe.dataset, self.data_root)
+        split = split_in_half(len(dataset.train), self.recipe.split_seed)
+        store_split(split, dataset, self.folder / "splits")
         halves = [
-            data.Batches.of(dataset.train.subset(indices).first(count), dataset, self.recipe, device)
+            Batches.of(dataset.train.subset(indices).first(count), dataset, self.recipe, device)
             for indices, count in ((split.train, self.recipe.train_images), (split.validation, self.recipe.eval_images))
         ]
 

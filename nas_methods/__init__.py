@@ -57,7 +57,7 @@ from benchmark.tables.published import Variant as Variant
 if TYPE_CHECKING:
     import torch
 
-    from benchmark.datasets.data import Batches
+    from benchmark.datasets.batches import Batches
 
 GROUP = "nas_bench_pooling.methods"  # of the entry points
 _HERE = Path(__file__).resolve().parent

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.datasets import data
+from benchmark.datasets import crops
 from benchmark.errors import Failure
 from benchmark.scoring.ranking import Ranking
 from benchmark.spaces import costs
@@ -66,7 +66,7 @@ class Feed:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self._plan: tuple[int, data.Augmentation] | None = None
+        self._plan: tuple[int, crops.Augmentation] | None = None
         self._order: tuple[int, torch.Tensor] | None = None
 
     def train(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,7 +74,7 @@ class Feed:
         half = self.task.data.train
         epoch, within = divmod(iteration, half.steps)
         if self._plan is None or self._plan[0] != epoch:
-            self._plan = epoch, data.augmentation(len(half), self.task.seed, epoch).to(torch.device(self.task.device))
+            self._plan = epoch, crops.augmentation(len(half), self.task.seed, epoch).to(torch.device(self.task.device))
         return half.train(self._plan[1], within)
 
     def validation(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -287,7 +287,7 @@ def evaluate_configuration(learner: Learner, task: Task, index: int, unused_epoc
     train, recipe = task.data.train, task.recipe
     if recipe.bn == "batch":
         return learner.evaluate(task.data.validation.plain(), path)[1]
-    plan = data.augmentation(len(train), task.seed, unused_epoch).to(learner.device)
+    plan = crops.augmentation(len(train), task.seed, unused_epoch).to(learner.device)
     count = max(1, min(recipe.calibration_images // recipe.batch_size, train.steps))
     with learner.calibrated(path, (train.train(plan, k)[0] for k in range(count))):
         return learner.evaluate(task.data.validation.plain(), path)[1]

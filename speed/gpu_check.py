@@ -30,7 +30,9 @@ from typing import Any
 import torch
 
 from benchmark import cli, provenance
-from benchmark.datasets import data
+from benchmark.datasets import cifar10, named, sets
+from benchmark.datasets.batches import Batches
+from benchmark.datasets.halves import split_in_half
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.running.files import write_atomically
@@ -80,7 +82,7 @@ def rates(device: torch.device) -> dict[str, float]:
 
 
 def training_pace(
-    dataset: data.Dataset, config: Config, name: str, together: int, device: torch.device, seconds: float
+    dataset: sets.Dataset, config: Config, name: str, together: int, device: torch.device, seconds: float
 ) -> dict[str, Any]:
     """Images per second of the trainer itself, several runs taking turns, once every run has its graphs."""
     torch.cuda.empty_cache()
@@ -119,14 +121,12 @@ def training_pace(
 
 
 def search_pace(
-    dataset: data.Dataset, method: Spos | Darts, name: str, device: torch.device, seconds: float
+    dataset: sets.Dataset, method: Spos | Darts, name: str, device: torch.device, seconds: float
 ) -> dict[str, Any]:
     """Iterations per second of a search, its loss or reward read back each time, once all that comes up has its graphs."""
     recipe = SearchRecipe(epochs=100)
-    split = data.split_in_half(len(dataset.train), 0)
-    halves = [
-        data.Batches.of(dataset.train.subset(i), dataset, recipe, device) for i in (split.train, split.validation)
-    ]
+    split = split_in_half(len(dataset.train), 0)
+    halves = [Batches.of(dataset.train.subset(i), dataset, recipe, device) for i in (split.train, split.validation)]
 
     def network(model: int) -> torch.nn.Module:
         made = networks.ResNet(SPACE, dataset.classes, affine=False)
@@ -218,8 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.cuda.set_device(device)  # events and waiting go by the current one
     ends = time.monotonic() + 60 * options.minutes
     measured_by = ends if options.no_tests else ends - 30 * options.minutes
-    root = options.data or str(data.default_root())
-    real = not data.read_cifar10(Path(root))[1]
+    root = options.data or str(named.default_root())
+    real = not cifar10.read_cifar10(Path(root))[1]
     dataset = images(root if real else None).to(device)
     configs = SPACE.select(SPREAD_OVER_MACS[::4] if options.quick else SPREAD_OVER_MACS[::2])
     seconds = 1.0 if options.quick else 2.0

@@ -34,7 +34,8 @@ import torch
 from torch import Tensor
 
 from benchmark import cli, provenance
-from benchmark.datasets import data, ffcv, loaders
+from benchmark.datasets import cifar10, crops, ffcv, loaders, named, sets
+from benchmark.datasets.batches import served
 from benchmark.errors import Failure, UsageError
 from benchmark.running.files import write_atomically
 from benchmark.training import train
@@ -67,7 +68,7 @@ def pictures(count: int) -> tuple[list[bytes], Tensor]:
 
 
 @dataclass(frozen=True)
-class Encoded(data.Streamed):
+class Encoded(sets.Streamed):
     """JPEGs in memory. workers: of a DataLoader that decodes image by image; None: torchvision decodes whole batches."""
 
     files: Sequence[bytes]
@@ -90,7 +91,7 @@ class Encoded(data.Streamed):
 
         return pil_to_tensor(Image.open(io.BytesIO(self.files[position]))), int(self.labels[position])
 
-    def decoded(self, order: Tensor, batch_size: int) -> Generator[data.Pair, None, None]:
+    def decoded(self, order: Tensor, batch_size: int) -> Generator[sets.Pair, None, None]:
         if self.workers is None:
             yield from self._whole_batches(order, batch_size)
             return
@@ -103,7 +104,7 @@ class Encoded(data.Streamed):
         for planes, labels in made:
             yield planes.permute(0, 2, 3, 1).contiguous(), labels
 
-    def _whole_batches(self, order: Tensor, batch_size: int) -> Generator[data.Pair, None, None]:
+    def _whole_batches(self, order: Tensor, batch_size: int) -> Generator[sets.Pair, None, None]:
         from torchvision.io import decode_jpeg
 
         for chosen in order.split(batch_size):
@@ -118,16 +119,16 @@ class Encoded(data.Streamed):
 class Gathered(loaders.ImageByImage):
     """Decoded images, gathered batch by batch before they are cropped: what whole batches are of CIFAR-10."""
 
-    def decoded(self, order: Tensor, batch_size: int) -> Generator[data.Pair, None, None]:
+    def decoded(self, order: Tensor, batch_size: int) -> Generator[sets.Pair, None, None]:
         for chosen in order.split(batch_size):
             yield self.images.pixels.index_select(0, chosen), self.images.labels[chosen]
 
 
 @dataclass(frozen=True)
-class Repeated(data.Streamed):
+class Repeated(sets.Streamed):
     """A set many times over: one epoch that lasts for a whole measurement."""
 
-    one: data.Streamed
+    one: sets.Streamed
     times: int
 
     def __len__(self) -> int:
@@ -140,7 +141,7 @@ class Repeated(data.Streamed):
     def take(self, count: int) -> Self:
         raise NotImplementedError("an endless set is not cut")
 
-    def decoded(self, order: Tensor, batch_size: int) -> Generator[data.Pair, None, None]:
+    def decoded(self, order: Tensor, batch_size: int) -> Generator[sets.Pair, None, None]:
         return self.one.decoded(order % len(self.one), batch_size)
 
 
@@ -157,16 +158,16 @@ class Turn:
     seconds: float
 
 
-def held(material: str, root: str | None, count: int) -> data.Images:
+def held(material: str, root: str | None, count: int) -> sets.Images:
     """All images decoded, in memory."""
     if material == "cifar10":
         return images(root).train.first(count)
     files, labels = pictures(count)
     decoded = list(Encoded(files, labels, 0).decoded(torch.arange(count), BATCH["jpeg"]))
-    return data.Images(torch.cat([pixels for pixels, _ in decoded]), labels)
+    return sets.Images(torch.cat([pixels for pixels, _ in decoded]), labels)
 
 
-def side_of(turn: Turn) -> data.Images | data.Streamed:
+def side_of(turn: Turn) -> sets.Images | sets.Streamed:
     """What a side decodes from."""
     kind, _, how = turn.side.partition(" ")
     if kind == "ffcv":
@@ -179,18 +180,18 @@ def side_of(turn: Turn) -> data.Images | data.Streamed:
     return Encoded(*pictures(turn.count), None if how else turn.cores)
 
 
-def batches(turn: Turn) -> Iterator[data.Pair]:
+def batches(turn: Turn) -> Iterator[sets.Pair]:
     """Augmented batches without end."""
     source = side_of(turn)
-    if not isinstance(source, data.Images):
+    if not isinstance(source, sets.Images):
         source = Repeated(source, max(1, REPEATS // len(source)))
     half, quarter = (0.5,) * 3, (0.25,) * 3
-    described: data.Dataset[Any] = data.Dataset(turn.material, source, source, 10, half, quarter, "")
+    described: sets.Dataset[Any] = sets.Dataset(turn.material, source, source, 10, half, quarter, "")
     recipe = replace(RECIPE, batch_size=BATCH[turn.material])
-    served = data.served(source, described, recipe, CPU)
+    ours = served(source, described, recipe, CPU)
     epoch = 0
     while True:
-        with closing(served.epoch(data.augmentation(len(served), 0, epoch))) as found:
+        with closing(ours.epoch(crops.augmentation(len(ours), 0, epoch))) as found:
             yield from found
         epoch += 1
 
@@ -245,8 +246,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UsageError, Failure) as error:
         lacking = str(error)
         cli.say(f"without FFCV: {lacking}")
-    root = options.data or str(data.default_root())
-    real = root if not data.read_cifar10(Path(root))[1] else None
+    root = options.data or str(named.default_root())
+    real = root if not cifar10.read_cifar10(Path(root))[1] else None
     rounds, seconds = options.rounds or (1 if options.quick else 3), 1.0 if options.quick else 5.0
     counts = {"cifar10": 4096 if options.quick else 50_000, "jpeg": 256 if options.quick else PICTURES}
     cores = train.default_together(RECIPE, CPU)

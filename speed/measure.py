@@ -36,7 +36,7 @@ import numpy as np
 import torch
 
 from benchmark import cli, provenance
-from benchmark.datasets import data
+from benchmark.datasets import cifar10, named
 from benchmark.errors import UsageError
 from benchmark.running.files import write_atomically
 from benchmark.running.launch import LEAN_ENVIRONMENT
@@ -370,8 +370,8 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
         cli.say(lacking)
     rounds = options.rounds or (1 if options.quick else 3)
     seconds = 2.0 if options.quick else 5.0
-    root = options.data or str(data.default_root())
-    real = not data.read_cifar10(Path(root))[1]
+    root = options.data or str(named.default_root())
+    real = not cifar10.read_cifar10(Path(root))[1]
     if not real:
         cli.say(f"no CIFAR-10 in {root}: random images take its place")
     cores = train.default_together(RECIPE, CPU)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from benchmark.datasets import data
+from benchmark.datasets import sets
 from benchmark.recipe import Recipe
 from benchmark.spaces import networks
 from benchmark.spaces.space import Config, load_space
@@ -26,7 +26,7 @@ WORKERS = 2  # of the DataLoader beside a training
 class Pictures(datasets.CIFAR10):
     """torchvision's CIFAR-10 with the images handed in: its own `__getitem__` (PIL, transforms), not its files."""
 
-    def __init__(self, dataset: data.Dataset) -> None:
+    def __init__(self, dataset: sets.Dataset) -> None:
         steps = [
             transforms.RandomCrop(32, padding=4),
             transforms.RandomHorizontalFlip(),
@@ -38,12 +38,12 @@ class Pictures(datasets.CIFAR10):
         self.targets = dataset.train.labels.tolist()
 
 
-def loader(dataset: data.Dataset, recipe: Recipe, workers: int) -> DataLoader:
+def loader(dataset: sets.Dataset, recipe: Recipe, workers: int) -> DataLoader:
     return DataLoader(Pictures(dataset), recipe.batch_size, shuffle=True, num_workers=workers, drop_last=True)
 
 
 def train(
-    dataset: data.Dataset, config: Config, recipe: Recipe, cores: int, done: Callable[[], bool], compiled: bool = False
+    dataset: sets.Dataset, config: Config, recipe: Recipe, cores: int, done: Callable[[], bool], compiled: bool = False
 ) -> None:
     """Trains one network, batch after batch; if `compiled`, under torch.compile as it comes (inductor, default mode)."""
     torch.set_num_threads(cores)
@@ -64,7 +64,7 @@ def train(
                 return
 
 
-def batches(dataset: data.Dataset, recipe: Recipe, cores: int, done: Callable[[], bool]) -> None:
+def batches(dataset: sets.Dataset, recipe: Recipe, cores: int, done: Callable[[], bool]) -> None:
     """Takes batches and does nothing with them: the data path alone, one DataLoader worker per core."""
     while True:
         for _ in loader(dataset, recipe, cores):

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from benchmark import cli
-from benchmark.datasets import data
+from benchmark.datasets import crops, named, sets
+from benchmark.datasets.batches import Batches
 from benchmark.errors import Failure
 from benchmark.recipe import Recipe
 from benchmark.running.launch import LEAN_ENVIRONMENT, launch
@@ -103,14 +104,14 @@ class Task:
         return "data path" if self.config is None else str(self.config)
 
 
-def images(root: str | None) -> data.Dataset:
+def images(root: str | None) -> sets.Dataset:
     """CIFAR-10, or as many random images of its shape: what they show costs no time."""
     if root is not None:
-        return data.load("cifar10", root, download=False)
+        return named.load("cifar10", root, download=False)
     draw = np.random.default_rng(0)
     pixels = torch.from_numpy(draw.integers(0, 256, (50_000, 32, 32, 3), np.uint8))
-    train_set = data.Images(pixels, torch.from_numpy(draw.integers(0, 10, 50_000)))
-    return data.Dataset("random", train_set, train_set.first(10_000), 10, (0.5,) * 3, (0.25,) * 3, "")
+    train_set = sets.Images(pixels, torch.from_numpy(draw.integers(0, 10, 50_000)))
+    return sets.Dataset("random", train_set, train_set.first(10_000), 10, (0.5,) * 3, (0.25,) * 3, "")
 
 
 def peak_memory() -> int:
@@ -157,11 +158,11 @@ def our_side(task: tuple[Task, Barrier], report: Callable[[Any], None], stop: Ca
     return True
 
 
-def _our_batches(dataset: data.Dataset, recipe: Recipe, done: Callable[[], bool]) -> None:
-    train_set = data.Batches.of(dataset.train, dataset, recipe, CPU)
+def _our_batches(dataset: sets.Dataset, recipe: Recipe, done: Callable[[], bool]) -> None:
+    train_set = Batches.of(dataset.train, dataset, recipe, CPU)
     epoch = 0
     while True:
-        plan = data.augmentation(len(train_set), 0, epoch)
+        plan = crops.augmentation(len(train_set), 0, epoch)
         for step in range(train_set.steps):
             train_set.train(plan, step)
             if done():
@@ -169,8 +170,8 @@ def _our_batches(dataset: data.Dataset, recipe: Recipe, done: Callable[[], bool]
         epoch += 1
 
 
-def _our_evaluation(dataset: data.Dataset, config: Config, recipe: Recipe, done: Callable[[], bool]) -> None:
-    test_set = data.Batches.of(dataset.test, dataset, recipe, CPU)
+def _our_evaluation(dataset: sets.Dataset, config: Config, recipe: Recipe, done: Callable[[], bool]) -> None:
+    test_set = Batches.of(dataset.test, dataset, recipe, CPU)
     network = networks.ResNet(SPACE, dataset.classes)
     networks.initialise(network, 0)
 

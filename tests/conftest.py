@@ -31,7 +31,7 @@ def tiny_dataset():
     import numpy as np
     import torch
 
-    from benchmark.datasets.data import Dataset, Images
+    from benchmark.datasets.sets import Dataset, Images
 
     draw = np.random.default_rng(5)
     patterns = draw.integers(0, 256, (10, 2, 2, 3)).repeat(16, 1).repeat(16, 2)
@@ -47,10 +47,10 @@ def tiny_dataset():
 @pytest.fixture(scope="session")
 def cifar10_root():
     """The folder that holds the official files. Never downloads; skips where they are not at hand."""
-    from benchmark.datasets import data
+    from benchmark.datasets import cifar10, named
 
-    root = data.default_root()
-    if missing := [name for name in data.CIFAR10_FILES if not (root / data.CIFAR10_FOLDER / name).is_file()]:
+    root = named.default_root()
+    if missing := [name for name in cifar10.CIFAR10_FILES if not (root / cifar10.CIFAR10_FOLDER / name).is_file()]:
         pytest.skip(f"CIFAR-10 is not in {root} ({missing[0]} is missing): set NASBENCH_POOLING_DATA to its folder")
     return root
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmark import load_space
-from benchmark.datasets.data import Batches, Dataset, Images
+from benchmark.datasets.batches import Batches
+from benchmark.datasets.sets import Dataset, Images
 from benchmark.recipe import SearchRecipe
 from benchmark.spaces.networks import resize
 from benchmark.training.train import numerics

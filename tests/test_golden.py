@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.datasets import data
+from benchmark.datasets import crops, named
+from benchmark.datasets.batches import Batches
+from benchmark.datasets.halves import split_in_half
 from benchmark.recipe import CURVES, Recipe
 from benchmark.spaces import networks
 from benchmark.spaces.space import load_space
@@ -50,21 +52,21 @@ def drawn() -> dict[str, str]:
     found = {"weights": fingerprint(*(value.detach() for value in network.parameters()))}
     found |= {name: weights[name] for name in ("conv.weight", "blocks.3.projection.0.weight", "classifier.weight")}
     for epoch in (0, 1):
-        plan = data.augmentation(1000, SEED, epoch)
+        plan = crops.augmentation(1000, SEED, epoch)
         found[f"augmentation {epoch}"] = fingerprint(plan.order, plan.top, plan.left, plan.mirrored)
-    split = data.split_in_half(50_000, 0)
+    split = split_in_half(50_000, 0)
     found["split"] = fingerprint(split.train, split.validation)
-    synthetic = data.load("synthetic")
+    synthetic = named.load("synthetic")
     found["synthetic"] = fingerprint(synthetic.train.pixels, synthetic.train.labels, synthetic.test.pixels)
-    batches = data.Batches.of(synthetic.train, synthetic, Recipe(precision="fp32"), CPU)
-    pixels = data.crop_and_flip(data.crop_windows(batches.images.pixels), *(t[:64] for t in vars(plan).values()))
+    batches = Batches.of(synthetic.train, synthetic, Recipe(precision="fp32"), CPU)
+    pixels = crops.crop_and_flip(crops.crop_windows(batches.images.pixels), *(t[:64] for t in vars(plan).values()))
     found["cropped and mirrored"] = fingerprint(pixels)
     return found
 
 
 def record(precision: str) -> dict[str, object]:
     recipe = Recipe(precision=precision, **RECIPE)
-    dataset = data.load("synthetic")
+    dataset = named.load("synthetic")
     results, _ = train.train_alone(SPACE, CONFIG, SEED, recipe, dataset, CPU)
     facts = train.numerics(recipe, CPU, dataset)
     return {"numerics": {name: facts[name] for name in NAMED}, "recipe_hash": recipe.hash, "results": results}
@@ -94,7 +96,7 @@ def test_the_margin_would_catch_another_training(change):
     fields = {"rate": {"lr": 0.009}, "momentum": {"momentum": 0.89}, "seed": {}}[change]
     recipe = Recipe(precision="fp32", **RECIPE | fields)
     seed = SEED + (change == "seed")
-    results, _ = train.train_alone(SPACE, CONFIG, seed, recipe, data.load("synthetic"), CPU)
+    results, _ = train.train_alone(SPACE, CONFIG, seed, recipe, named.load("synthetic"), CPU)
     pairs = [zip(results["curves"][name], kept["results"]["curves"][name], strict=True) for name in CURVES[::2]]
     assert max(abs(a / b - 1) for pair in pairs for a, b in pair) > MARGIN["fp32"]
 

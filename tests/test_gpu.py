@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.datasets import data
+from benchmark.datasets import named
 from benchmark.recipe import Recipe
 from benchmark.spaces import networks
 from benchmark.spaces.space import load_space
@@ -99,7 +99,7 @@ def test_another_process_with_an_empty_cache_compiles_the_same_bits(tmp_path, en
         "from benchmark.spaces.space import load_space; from benchmark.training.train import train_alone;"
         "g = torch.device('cuda:0'); s = load_space();"
         "r = Recipe(dataset='synthetic', epochs=2, batch_size=32, train_images=96, eval_images=64);"
-        "d = data.load('synthetic'); c = engine.own_stream(g); c.__enter__();"
+        "d = named.load('synthetic'); c = engine.own_stream(g); c.__enter__();"
         "print(json.dumps(train_alone(s, s[0], 0, r, d, g, engine='compiled')[0]))"
     )
     own = environment | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
@@ -108,7 +108,7 @@ def test_another_process_with_an_empty_cache_compiles_the_same_bits(tmp_path, en
     )
     assert done.returncode == 0, done.stderr[-2000:]
     recipe = Recipe(dataset="synthetic", epochs=2, batch_size=32, train_images=96, eval_images=64)
-    here = trained(data.load("synthetic"), "compiled", SPACE[0], recipe=recipe)
+    here = trained(named.load("synthetic"), "compiled", SPACE[0], recipe=recipe)
     assert json.loads(done.stdout.splitlines()[-1]) == json.loads(json.dumps(here))
 
 

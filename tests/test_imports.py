@@ -195,7 +195,14 @@ def test_nothing_imports_what_comes_after_it_in_the_street():
     """space -> networks, data -> train -> ledger -> table -> scores -> comparison."""
     later = ["tables.ledger", "tables.table", "tables.files", "scoring.scores", "scoring.comparison"]
     later = [f"benchmark.{name}" for name in later]
-    earlier = ["spaces.space", "spaces.costs", "spaces.networks", "datasets.data", "training.train"]
+    earlier = [
+        "spaces.space",
+        "spaces.costs",
+        "spaces.networks",
+        "datasets.named",
+        "datasets.batches",
+        "training.train",
+    ]
     for name in (*earlier, "recipe", "scoring.ranking", "running.launch"):
         assert closure(f"benchmark.{name}") & {*later, "benchmark.evaluate"} == set(), name
     for place, name in enumerate(later):

@@ -10,7 +10,7 @@ import pytest
 from test_evaluate import HASTY, refused, run  # noqa: F401 (fixtures)
 
 from benchmark import load_space, load_table
-from benchmark.datasets import data
+from benchmark.datasets import named
 from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.retrain import ground_truth_recipe
 from benchmark.tables.files import write_table
@@ -65,7 +65,7 @@ def alone():
     from benchmark.training import train
 
     architecture = SPACE.architecture(FOUND)
-    return train.train_alone(SPACE, architecture, 3, RECIPE, data.load("synthetic"), train.device_named("cpu"))[0]
+    return train.train_alone(SPACE, architecture, 3, RECIPE, named.load("synthetic"), train.device_named("cpu"))[0]
 
 
 def test_a_find_outside_the_space_is_trained_once_as_found(run, words, tmp_path, alone):  # noqa: F811

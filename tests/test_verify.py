@@ -393,9 +393,9 @@ def test_a_ledger_that_lost_its_recipe_is_not_mistaken_for_a_table_of_its_name(o
 
 
 def test_data_of_another_version_is_refused(out, monkeypatch):
-    from benchmark.datasets import data
+    from benchmark.datasets import named
 
-    monkeypatch.setattr(data, "load", lambda *_, **__: SimpleNamespace(checksum="other", name="synthetic"))
+    monkeypatch.setattr(named, "load", lambda *_, **__: SimpleNamespace(checksum="other", name="synthetic"))
     with pytest.raises(UsageError, match="made on another version of synthetic"):
         main([NAME, "--sample", "1", "--out", str(out), "--device", "cpu"])
 

@@ -1,7 +1,7 @@
 """Has CIFAR-10 in place, checked; fetches it where it is missing."""
 
 from benchmark.cli import command
-from benchmark.datasets.data import main
+from benchmark.datasets.named import main
 
 if __name__ == "__main__":
     command(main)

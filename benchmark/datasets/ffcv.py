@@ -3,8 +3,9 @@
     python -m benchmark.datasets.ffcv write cifar10                                # DATA/ffcv/cifar10-train.beton, -test.beton
     python -m benchmark.datasets.ffcv write food101 --images food-101 --side 256   # also imagenet: train/CLASS/, val/CLASS/
 
-FFCV decodes; the rest of a batch's way is that of `benchmark.datasets.data`. Beside a file stands FILE.json with its size, SHA-256 and content. No file is opened before it agrees with them: FFCV
-itself checks nothing, and ends the process or gives other pixels where a file is damaged.
+Beside a file stands FILE.json with its size, SHA-256 and content. No file is opened before it agrees with them: FFCV
+itself checks nothing, and ends the process or gives other pixels where a file is damaged. It decodes and no more:
+order, crops and flips are ours.
 
 FFCV 1.0.2 (Leclerc et al., 2023) is the last release. What it does wrong is mended here, at its root: an error in its
 thread is passed on instead of leaving the reader waiting for ever; an epoch that is left early ends its thread;
@@ -37,7 +38,7 @@ import torch
 from torch import Tensor
 
 from benchmark import cli
-from benchmark.datasets import data
+from benchmark.datasets import cifar10, named, sets
 from benchmark.errors import Failure, UsageError
 from benchmark.running import files
 from benchmark.running.progress import ProgressLine
@@ -159,7 +160,7 @@ def _again(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Beton(data.Streamed):
+class Beton(sets.Streamed):
     """The images of a verified file, or the first so many of them."""
 
     path: Path
@@ -191,7 +192,7 @@ class Beton(data.Streamed):
     def take(self, count: int) -> Self:
         return replace(self, count=count)
 
-    def decoded(self, order: Tensor, batch_size: int) -> Generator[data.Pair, None, None]:
+    def decoded(self, order: Tensor, batch_size: int) -> Generator[sets.Pair, None, None]:
         if len(order) and not 0 <= int(order.min()) <= int(order.max()) < self.count:
             raise IndexError(f"{self.path} has the positions 0 to {self.count - 1}")  # FFCV would read what lies there
         workers = min(torch.get_num_threads(), available_cores())
@@ -285,15 +286,15 @@ def _epoch_class() -> Any:
     return Epoch
 
 
-def load(name: str, root: Path | str | None = None) -> data.Dataset[data.Streamed]:
+def load(name: str, root: Path | str | None = None) -> sets.Dataset[sets.Streamed]:
     """A known data set from its two files below `root`. Raises UsageError for what is missing, damaged or foreign."""
-    if name not in data.STATISTICS:
-        raise UsageError(f"unknown data set '{name}': choose from {', '.join(data.STATISTICS)}")
-    place = Path(root) if root is not None else data.default_root()
+    if name not in named.KNOWN:
+        raise UsageError(f"unknown data set '{name}': choose from {', '.join(named.KNOWN)}")
+    place = Path(root) if root is not None else named.default_root()
     found = {split: Beton.open(beton_path(place, name, split)) for split in ("train", "test")}
     checksum = found["train"].stated.checksum
     if name == "cifar10":
-        checksum = data.cifar10_checksum()
+        checksum = cifar10.cifar10_checksum()
     for split, beton in found.items():
         stated = beton.stated
         for key, said, expected in (
@@ -304,7 +305,7 @@ def load(name: str, root: Path | str | None = None) -> data.Dataset[data.Streame
         ):
             if said != expected:
                 raise UsageError(f"{beton.path} states the {key} {said}, not {expected}: {_again(beton.path)}")
-    return data.Dataset.described(name, found["train"], found["test"], checksum)
+    return named.KNOWN[name].of(found["train"], found["test"], checksum)
 
 
 # --- writing ---
@@ -329,7 +330,7 @@ class Source(Protocol):
 class Held:
     """Images in memory."""
 
-    images: data.Images
+    images: sets.Images
     checksum: str
     classes: tuple[str, ...] = ()
 
@@ -546,7 +547,7 @@ FOLDERS = {"food101": food101, "imagenet": imagenet}
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.Parser(prog="python -m benchmark.datasets.ffcv", description=__doc__)
     parser.add_argument("verb", choices=["write"], help="write: a .beton for each split, where it is not there yet")
-    parser.add_argument("dataset", choices=[*data.STATISTICS, *FOLDERS])
+    parser.add_argument("dataset", choices=[*named.KNOWN, *FOLDERS])
     cli.add_data(parser)
     folders = parser.add_argument_group("of image folders")
     folders.add_argument("--images", metavar="DIR", help="the folder that holds them")
@@ -568,7 +569,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.quality and options.quality > 100:
         raise UsageError(f"--quality {options.quality}: give 1 to 100")
     library()
-    root = Path(options.data) if options.data else data.default_root()
+    root = Path(options.data) if options.data else named.default_root()
     encoding = f"jpg {options.quality}" if options.quality else "raw"
     for split, source in _sources(options).items():
         path = beton_path(root, options.dataset, split)
@@ -586,7 +587,7 @@ def _sources(options: Any) -> dict[str, Held | Folder]:
     if options.dataset in FOLDERS:
         found = FOLDERS[options.dataset](Path(options.images))
         return {split: Folder(paths, names, options.side, options.to_rgb) for split, (paths, names) in found.items()}
-    held = data.load(options.dataset, options.data)
+    held = named.load(options.dataset, options.data)
     return {"train": Held(held.train, held.checksum), "test": Held(held.test, held.checksum)}
 
 

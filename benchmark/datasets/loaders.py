@@ -1,7 +1,6 @@
 """Where an epoch's images come from: memory (`resident`), a torch DataLoader (`torchvision`) or a file (`ffcv`).
 
-All give the same batches, bit for bit: order, crops, flips and normalisation are `benchmark.datasets.data`'s, functions of
-(seed, epoch). So the loader is no part of a recipe; its name stands under a record's provenance.
+All give the same batches, bit for bit: order, crops, flips (`crops`) and normalisation (`batches`) are functions of (seed, epoch). So the loader is no part of a recipe; its name stands under a record's provenance.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.cli import LOADERS
-from benchmark.datasets import data, ffcv
+from benchmark.datasets import ffcv, named, sets
 from benchmark.errors import UsageError
 
 
@@ -29,25 +28,25 @@ def require_loader(loader: str) -> None:
 
 def load(
     name: str, root: Path | str | None = None, download: bool = True, loader: str = "resident"
-) -> data.Dataset[Any]:
-    """The named data set, its images served by a loader. Raises as `data.load` and `require_loader` do."""
+) -> sets.Dataset[Any]:
+    """The named data set, its images served by a loader. Raises as `named.load` and `require_loader` do."""
     require_loader(loader)
     if loader == "ffcv":
         return ffcv.load(name, root)
-    held = data.load(name, root, download)
+    held = named.load(name, root, download)
     if loader == "resident":
         return held
-    return data.Dataset.described(held.name, ImageByImage(held.train), ImageByImage(held.test), held.checksum)
+    return named.KNOWN[held.name].of(ImageByImage(held.train), ImageByImage(held.test), held.checksum)
 
 
 @dataclass(frozen=True)
-class ImageByImage(data.Streamed):
+class ImageByImage(sets.Streamed):
     """Images as torchvision's data sets hand them out: one at a time, through PIL, collated by a DataLoader.
 
     workers  its processes; 0: this one, as workers of a build can have none
     """
 
-    images: data.Images
+    images: sets.Images
     workers: int = 0
 
     def __len__(self) -> int:
@@ -61,7 +60,7 @@ class ImageByImage(data.Streamed):
     def take(self, count: int) -> Self:
         return replace(self, images=self.images.first(count))
 
-    def decoded(self, order: Tensor, batch_size: int) -> Generator[data.Pair, None, None]:
+    def decoded(self, order: Tensor, batch_size: int) -> Generator[sets.Pair, None, None]:
         from torch.utils.data import DataLoader
 
         chosen: DataLoader[Any] = DataLoader(

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from benchmark.cli import say
-from benchmark.datasets import data
+from benchmark.datasets import crops, sets
+from benchmark.datasets.batches import Batches, StreamedBatches, served
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import CURVES, Recipe
 from benchmark.running.files import write_atomically
@@ -82,7 +83,7 @@ def instruction_set(device: torch.device) -> str:
     return " ".join(words)
 
 
-def numerics(recipe: Recipe, device: torch.device, dataset: data.Dataset, engine: str = "eager") -> dict[str, Any]:
+def numerics(recipe: Recipe, device: torch.device, dataset: sets.Dataset, engine: str = "eager") -> dict[str, Any]:
     """What the last bits of a result depend on, beside recipe and seed. A checkpoint is resumed under the same only."""
     libraries = {"cudnn": torch.backends.cudnn.version()} if device.type == "cuda" else {}
     if engine == "compiled":
@@ -164,7 +165,7 @@ def train_alone(
     config: Architecture,
     seed: int,
     recipe: Recipe,
-    dataset: data.Dataset,
+    dataset: sets.Dataset,
     device: torch.device,
     checkpoint: Path | None = None,
     progress: Callable[[float, dict[str, Any]], None] = lambda fraction, facts: None,
@@ -191,7 +192,7 @@ def training(
     config: Architecture,
     seed: int,
     recipe: Recipe,
-    dataset: data.Dataset,
+    dataset: sets.Dataset,
     device: torch.device,
     checkpoint: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -208,8 +209,8 @@ def training(
     """
     torch.set_num_threads(recipe.threads)
     dataset = dataset.reduced(recipe)
-    train_set = data.served(dataset.train, dataset, recipe, device)
-    test_set = data.served(dataset.test, dataset, recipe, device)
+    train_set = served(dataset.train, dataset, recipe, device)
+    test_set = served(dataset.test, dataset, recipe, device)
     network = networks.ResNet(space, dataset.classes)
     networks.initialise(network, seed)
     (learner,) = learners([network], recipe, device, engine)
@@ -221,8 +222,8 @@ def fitting(
     learner: Learner,
     config: Architecture,
     seed: int,
-    train_set: data.Batches | data.StreamedBatches,
-    test_set: data.Batches | data.StreamedBatches,
+    train_set: Batches | StreamedBatches,
+    test_set: Batches | StreamedBatches,
     keeper: Checkpoint,
     stop: Callable[[], bool] = lambda: False,
     measure: Callable[[torch.nn.Module], dict[str, Any]] = lambda network: {},
@@ -283,12 +284,12 @@ def fitting(
 
 
 def _batches(
-    train_set: data.Batches | data.StreamedBatches, seed: int, step: int, total: int
-) -> Generator[data.Pair, None, None]:
+    train_set: Batches | StreamedBatches, seed: int, step: int, total: int
+) -> Generator[sets.Pair, None, None]:
     """The batches of a whole training from a step on, epoch after epoch."""
     while step < total:
         epoch, within = divmod(step, train_set.steps)
-        plan = data.augmentation(len(train_set), seed, epoch).to(train_set.device)
+        plan = crops.augmentation(len(train_set), seed, epoch).to(train_set.device)
         with closing(train_set.epoch(plan, within)) as batches:
             yield from batches
         step += train_set.steps - within

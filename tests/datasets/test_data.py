@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.datasets import data
+from benchmark.datasets import cifar10, crops, named, sets
+from benchmark.datasets.batches import Batches
+from benchmark.datasets.halves import split_in_half, store_split
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 
@@ -24,7 +26,7 @@ PLAIN = Recipe(batch_size=16, precision="fp32", memory_layout="contiguous")
 def random_images(count, seed=0):
     draw = np.random.default_rng(seed)
     pixels = draw.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    return data.Images(torch.from_numpy(pixels), torch.from_numpy(draw.integers(0, 10, count)))
+    return sets.Images(torch.from_numpy(pixels), torch.from_numpy(draw.integers(0, 10, count)))
 
 
 def naive_crop(image, top, left, mirrored):
@@ -54,7 +56,7 @@ def test_crop_and_flip_is_the_naive_loop():
     left = torch.tensor([0, 8, 0, 8, 4, 4, 7, 1, 2, 3, 5, 6, 4])
     mirrored = torch.tensor([0, 1, 1, 0, 0, 1, 1, 0, 1, 0, 1, 0, 1])
     chosen = torch.tensor([3, 3, 12, 0, 1, 2, 4, 5, 6, 7, 8, 9, 10])
-    found = data.crop_and_flip(data.crop_windows(pixels), chosen, top, left, mirrored)
+    found = crops.crop_and_flip(crops.crop_windows(pixels), chosen, top, left, mirrored)
     assert found.dtype == torch.uint8
     for i in range(13):
         expected = naive_crop(pixels[chosen[i]].numpy(), int(top[i]), int(left[i]), bool(mirrored[i]))
@@ -66,7 +68,7 @@ def test_images_that_are_no_squares_are_cropped_too():
     padded = np.pad(pixels[0].numpy(), ((4, 4), (4, 4), (0, 0)))
     for top, left, mirrored in ((0, 0, 0), (8, 3, 1), (2, 8, 0)):
         corner = (torch.tensor([value]) for value in (0, top, left, mirrored))
-        found = data.crop_and_flip(data.crop_windows(pixels), *corner)[0].numpy()
+        found = crops.crop_and_flip(crops.crop_windows(pixels), *corner)[0].numpy()
         expected = padded[top : top + 6, left : left + 10]
         assert np.array_equal(found, expected[:, ::-1] if mirrored else expected)
 
@@ -75,32 +77,32 @@ def test_crop_and_flip_leaves_its_input_alone():
     pixels = random_images(4).pixels
     before = pixels.clone()
     indices = (torch.tensor([n] * 4) for n in (2, 0, 8, 1))
-    data.crop_and_flip(data.crop_windows(pixels), *indices).zero_()
+    crops.crop_and_flip(crops.crop_windows(pixels), *indices).zero_()
     assert torch.equal(pixels, before)
 
 
 def test_augmentation_is_a_pure_function_of_seed_and_epoch():
     np.random.seed(1)  # the global generators must not matter
     torch.manual_seed(1)
-    first = data.augmentation(500, 3, 7)
+    first = crops.augmentation(500, 3, 7)
     np.random.seed(2)
     torch.manual_seed(2)
-    again = data.augmentation(500, 3, 7)
+    again = crops.augmentation(500, 3, 7)
     for name in ("order", "top", "left", "mirrored"):
         assert torch.equal(getattr(first, name), getattr(again, name)), name
         for seed, epoch in ((3, 8), (4, 7), (7, 3), (37, 0)):
-            assert not torch.equal(getattr(first, name), getattr(data.augmentation(500, seed, epoch), name)), name
+            assert not torch.equal(getattr(first, name), getattr(crops.augmentation(500, seed, epoch), name)), name
 
 
 def test_order_is_a_permutation():
     for epoch in range(3):
-        order = data.augmentation(1000, 0, epoch).order
+        order = crops.augmentation(1000, 0, epoch).order
         assert sorted(order.tolist()) == list(range(1000))
         assert order.tolist() != list(range(1000))
 
 
 def test_corners_and_flips_are_uniform_and_independent():
-    plan = data.augmentation(50_000, 0, 0)
+    plan = crops.augmentation(50_000, 0, 0)
     assert set(plan.top.tolist()) == set(plan.left.tolist()) == set(range(9))
     assert set(plan.mirrored.tolist()) == {0, 1}
     cells = (plan.top * 9 + plan.left) * 2 + plan.mirrored
@@ -111,7 +113,7 @@ def test_corners_and_flips_are_uniform_and_independent():
 
 
 def test_images_are_not_tied_to_their_augmentation_across_epochs():
-    first, second = (data.augmentation(2000, 0, epoch) for epoch in (0, 1))
+    first, second = (crops.augmentation(2000, 0, epoch) for epoch in (0, 1))
     corner = [torch.empty(2000, dtype=torch.long).scatter_(0, p.order, p.top) for p in (first, second)]
     assert (corner[0] == corner[1]).float().mean() == pytest.approx(1 / 9, abs=0.03)
 
@@ -122,9 +124,9 @@ def test_images_are_not_tied_to_their_augmentation_across_epochs():
 def test_normalisation_by_hand():
     pixels = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
     pixels[0, 2, 5] = torch.tensor([255, 128, 51])
-    images = data.Images(pixels, torch.tensor([7]))
-    made = data.Dataset("x", images, images, 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "")
-    x, y = next(data.Batches.of(images, made, PLAIN, CPU).plain())
+    images = sets.Images(pixels, torch.tensor([7]))
+    made = sets.Dataset("x", images, images, 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "")
+    x, y = next(Batches.of(images, made, PLAIN, CPU).plain())
     assert x.shape == (1, 3, 32, 32)
     assert x.dtype == torch.float32
     assert y.tolist() == [7]
@@ -134,8 +136,8 @@ def test_normalisation_by_hand():
 
 def test_training_batches_are_crops_in_the_plans_order(tiny_dataset):
     images = tiny_dataset.train
-    batches = data.Batches.of(images, tiny_dataset, PLAIN, CPU)
-    plan = data.augmentation(96, 5, 2)
+    batches = Batches.of(images, tiny_dataset, PLAIN, CPU)
+    plan = crops.augmentation(96, 5, 2)
     mean, std = np.array(tiny_dataset.mean), np.array(tiny_dataset.std)
     assert batches.steps == 6
     seen = []
@@ -157,16 +159,16 @@ def test_training_batches_are_crops_in_the_plans_order(tiny_dataset):
 
 @pytest.mark.parametrize(("count", "steps"), [(15, 1), (16, 1), (31, 1), (32, 2), (47, 2), (96, 6)])
 def test_an_epoch_has_full_batches_or_a_single_short_one(tiny_dataset, count, steps):
-    batches = data.Batches.of(tiny_dataset.train.first(count), tiny_dataset, PLAIN, CPU)
+    batches = Batches.of(tiny_dataset.train.first(count), tiny_dataset, PLAIN, CPU)
     assert batches.steps == steps
-    plan = data.augmentation(count, 0, 0)
+    plan = crops.augmentation(count, 0, 0)
     assert [len(batches.train(plan, step)[1]) for step in range(steps)] == [min(16, count)] * steps
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 64])
 def test_plain_drops_nothing_and_keeps_the_order(tiny_dataset, count):
     images = tiny_dataset.test.first(count)
-    found = list(data.Batches.of(images, tiny_dataset, PLAIN, CPU).plain())
+    found = list(Batches.of(images, tiny_dataset, PLAIN, CPU).plain())
     assert [len(y) for _, y in found] == [16] * (count // 16) + [count % 16] * (count % 16 > 0)
     assert torch.equal(torch.cat([y for _, y in found]), images.labels)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (tiny_dataset.mean, tiny_dataset.std))
@@ -175,7 +177,7 @@ def test_plain_drops_nothing_and_keeps_the_order(tiny_dataset, count):
 
 
 def test_chosen_images_come_unaugmented(tiny_dataset):
-    batches = data.Batches.of(tiny_dataset.test, tiny_dataset, PLAIN, CPU)
+    batches = Batches.of(tiny_dataset.test, tiny_dataset, PLAIN, CPU)
     whole = torch.cat([x for x, _ in batches.plain()])
     x, y = batches.chosen(torch.tensor([40, 3, 3]))
     assert torch.equal(x, whole[[40, 3, 3]])
@@ -184,8 +186,8 @@ def test_chosen_images_come_unaugmented(tiny_dataset):
 
 def test_precision_and_layout_of_a_batch(tiny_dataset):
     def served(**fields):
-        batches = data.Batches.of(tiny_dataset.train, tiny_dataset, Recipe(batch_size=16, **fields), CPU)
-        return batches.train(data.augmentation(96, 0, 0), 0)[0]
+        batches = Batches.of(tiny_dataset.train, tiny_dataset, Recipe(batch_size=16, **fields), CPU)
+        return batches.train(crops.augmentation(96, 0, 0), 0)[0]
 
     x = served(precision="bf16", memory_layout="channels_last")
     assert x.dtype == torch.bfloat16
@@ -209,13 +211,13 @@ def test_reduced_takes_the_first_of_each_set(tiny_dataset):
 
 
 def test_unknown_data_sets_are_refused_with_the_list():
-    message = one_line(lambda: data.load("mnist"), UsageError)
+    message = one_line(lambda: named.load("mnist"), UsageError)
     assert "'mnist'" in message
     assert "cifar10, synthetic" in message
 
 
 def test_synthetic_has_the_shape_of_cifar10():
-    made = data.load("synthetic")
+    made = named.load("synthetic")
     assert (made.name, made.classes) == ("synthetic", 10)
     for images in (made.train, made.test):
         assert images.pixels.shape == (len(images), 32, 32, 3)
@@ -224,7 +226,7 @@ def test_synthetic_has_the_shape_of_cifar10():
         assert images.labels.unique().tolist() == list(range(10))
     assert len(made.test) >= 512  # recipe smoke asks for so many of each
     assert not torch.equal(made.train.pixels[:100], made.test.pixels[:100])
-    again = data.load("synthetic")
+    again = named.load("synthetic")
     assert made.checksum == again.checksum
     assert torch.equal(made.train.pixels, again.train.pixels)
 
@@ -234,14 +236,14 @@ def test_synthetic_has_the_shape_of_cifar10():
 
 @pytest.mark.parametrize("count", [2, 7, 96, 50_000])
 def test_halves_are_equal_disjoint_and_cover_everything(count):
-    split = data.split_in_half(count, 1)
+    split = split_in_half(count, 1)
     assert len(split.train) == count // 2
     assert len(split.validation) == count - count // 2
     assert sorted([*split.train.tolist(), *split.validation.tolist()]) == list(range(count))
 
 
 def test_the_split_is_seeded():
-    first, again, other = (data.split_in_half(1000, seed) for seed in (0, 0, 1))
+    first, again, other = (split_in_half(1000, seed) for seed in (0, 0, 1))
     assert np.array_equal(first.train, again.train)
     assert first.sha256 == again.sha256
     assert first.sha256 != other.sha256
@@ -253,12 +255,12 @@ def test_the_split_is_seeded():
 
 def test_the_split_of_cifar10_never_drifts():
     # Every search uses it. Where numpy or the code draws another one, stored results no longer belong together.
-    assert data.split_in_half(50_000).sha256 == "70615c2e1f28141fd327629d327d37cefc1311c3bc49412981e628a89f62d484"
+    assert split_in_half(50_000).sha256 == "70615c2e1f28141fd327629d327d37cefc1311c3bc49412981e628a89f62d484"
 
 
 def test_the_split_is_stored_whole_and_verified_on_reuse(tiny_dataset, tmp_path):
-    split = data.split_in_half(96, 4)
-    path = data.store_split(split, tiny_dataset, tmp_path / "splits")
+    split = split_in_half(96, 4)
+    path = store_split(split, tiny_dataset, tmp_path / "splits")
     stored = json.loads(path.read_text())
     assert stored["train"] == split.train.tolist()
     assert stored["validation"] == split.validation.tolist()
@@ -266,22 +268,22 @@ def test_the_split_is_stored_whole_and_verified_on_reuse(tiny_dataset, tmp_path)
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing half-written beside it
 
     before = path.stat()
-    assert data.store_split(split, tiny_dataset, tmp_path / "splits") == path
+    assert store_split(split, tiny_dataset, tmp_path / "splits") == path
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
-    assert data.store_split(data.split_in_half(96, 5), tiny_dataset, tmp_path / "splits") != path
+    assert store_split(split_in_half(96, 5), tiny_dataset, tmp_path / "splits") != path
 
 
 @pytest.mark.parametrize("damage", ["digit", "cut", "empty", "other data"])
 def test_an_altered_split_is_refused_and_kept(tiny_dataset, tmp_path, damage):
-    split = data.split_in_half(96, 4)
-    path = data.store_split(split, tiny_dataset, tmp_path)
+    split = split_in_half(96, 4)
+    path = store_split(split, tiny_dataset, tmp_path)
     text = path.read_text()
     first = f"[{split.train[0]}, "
     assert first in text
     altered = {"digit": text.replace(first, "[95, "), "cut": text[: len(text) // 2], "empty": "", "other data": text}
     path.write_text(altered[damage])
     dataset = replace(tiny_dataset, checksum="another") if damage == "other data" else tiny_dataset
-    assert str(path) in one_line(lambda: data.store_split(split, dataset, tmp_path), UsageError)
+    assert str(path) in one_line(lambda: store_split(split, dataset, tmp_path), UsageError)
     assert path.read_text() == altered[damage]
 
 
@@ -293,36 +295,36 @@ def official(tmp_path, monkeypatch):
     """A root with six small files that count as official: 20 images each, pixels and labels known."""
     draw = np.random.default_rng(0)
     root, sums = tmp_path / "data", {}
-    (root / data.CIFAR10_FOLDER).mkdir(parents=True)
-    for number, name in enumerate(data.CIFAR10_FILES):
+    (root / cifar10.CIFAR10_FOLDER).mkdir(parents=True)
+    for number, name in enumerate(cifar10.CIFAR10_FILES):
         planes = draw.integers(0, 256, (20, 3072), dtype=np.uint8)
         content = pickle.dumps({"data": planes, "labels": [(number + i) % 10 for i in range(20)]})
-        (root / data.CIFAR10_FOLDER / name).write_bytes(content)
+        (root / cifar10.CIFAR10_FOLDER / name).write_bytes(content)
         sums[name] = (hashlib.sha256(content).hexdigest(), len(content))
-    monkeypatch.setattr(data, "CIFAR10_FILES", sums)
-    monkeypatch.setattr(data, "_download_cifar10", lambda root: pytest.fail("nothing may be downloaded here"))
+    monkeypatch.setattr(cifar10, "CIFAR10_FILES", sums)
+    monkeypatch.setattr(cifar10, "_download_cifar10", lambda root: pytest.fail("nothing may be downloaded here"))
     return root
 
 
 def test_files_are_read_in_order_as_red_green_blue_planes(official):
-    loaded = data.load("cifar10", official)
+    loaded = named.load("cifar10", official)
     assert loaded.train.pixels.shape == (100, 32, 32, 3)
     assert loaded.train.labels.tolist() == [(n + i) % 10 for n in range(5) for i in range(20)]
     assert loaded.test.labels.tolist() == [(5 + i) % 10 for i in range(20)]
-    second = pickle.loads((official / data.CIFAR10_FOLDER / "data_batch_2").read_bytes())["data"]
+    second = pickle.loads((official / cifar10.CIFAR10_FOLDER / "data_batch_2").read_bytes())["data"]
     for channel in range(3):
         for row, column in ((0, 0), (0, 31), (31, 0), (13, 7)):
             assert loaded.train.pixels[23, row, column, channel] == second[3, 1024 * channel + 32 * row + column]
 
 
 def test_the_checksum_is_that_of_the_content(official, monkeypatch):
-    before = data.load("cifar10", official).checksum
-    path = official / data.CIFAR10_FOLDER / "test_batch"
+    before = named.load("cifar10", official).checksum
+    path = official / cifar10.CIFAR10_FOLDER / "test_batch"
     content = pickle.dumps({"data": np.zeros((20, 3072), np.uint8), "labels": [0] * 20})
     path.write_bytes(content)
-    changed = data.CIFAR10_FILES | {"test_batch": (hashlib.sha256(content).hexdigest(), len(content))}
-    monkeypatch.setattr(data, "CIFAR10_FILES", changed)
-    assert data.load("cifar10", official).checksum != before
+    changed = cifar10.CIFAR10_FILES | {"test_batch": (hashlib.sha256(content).hexdigest(), len(content))}
+    monkeypatch.setattr(cifar10, "CIFAR10_FILES", changed)
+    assert named.load("cifar10", official).checksum != before
 
 
 @pytest.mark.parametrize(
@@ -337,7 +339,7 @@ def test_the_checksum_is_that_of_the_content(official, monkeypatch):
     ],
 )
 def test_a_bad_file_is_named_in_one_line(official, damage, words):
-    path = official / data.CIFAR10_FOLDER / "data_batch_3"
+    path = official / cifar10.CIFAR10_FOLDER / "data_batch_3"
     content = path.read_bytes()
     path.unlink()
     if damage == "unreadable":
@@ -346,7 +348,7 @@ def test_a_bad_file_is_named_in_one_line(official, damage, words):
         flipped = bytes([content[0] ^ 1]) + content[1:]
         changed = {"truncated": content[:-1], "one bit": flipped, "longer": content + b"\0", "empty": b""}
         path.write_bytes(changed[damage])
-    message = one_line(lambda: data.load("cifar10", official), UsageError)
+    message = one_line(lambda: named.load("cifar10", official), UsageError)
     assert message.startswith(f"{path} ")
     assert words in message
     assert "more)" not in message
@@ -356,18 +358,18 @@ def test_a_bad_file_is_named_in_one_line(official, damage, words):
 
 def test_further_faults_are_counted(official):
     for name in ("data_batch_2", "data_batch_5", "test_batch"):
-        (official / data.CIFAR10_FOLDER / name).unlink()
-    message = one_line(lambda: data.load("cifar10", official), UsageError)
+        (official / cifar10.CIFAR10_FOLDER / name).unlink()
+    message = one_line(lambda: named.load("cifar10", official), UsageError)
     assert "data_batch_2 is missing (and 2 more)" in message
-    assert len(data.read_cifar10(official)[1]) == 3
+    assert len(cifar10.read_cifar10(official)[1]) == 3
 
 
 def test_files_that_are_swapped_are_both_named(official):
-    one, two = (official / data.CIFAR10_FOLDER / f"data_batch_{n}" for n in (1, 2))
+    one, two = (official / cifar10.CIFAR10_FOLDER / f"data_batch_{n}" for n in (1, 2))
     content = one.read_bytes()
     one.write_bytes(two.read_bytes())
     two.write_bytes(content)
-    assert len(data.read_cifar10(official)[1]) == 2
+    assert len(cifar10.read_cifar10(official)[1]) == 2
 
 
 class Malicious:
@@ -384,28 +386,28 @@ def test_nothing_is_unpickled_before_all_checksums_are_right(official, tmp_path)
     marker = tmp_path / "unpickled"
     planted = pickle.dumps({"data": Malicious(marker), "labels": []})
     # the last of the six: those before it are right, and still none may be touched
-    (official / data.CIFAR10_FOLDER / "test_batch").write_bytes(planted)
-    one_line(lambda: data.load("cifar10", official), UsageError)
+    (official / cifar10.CIFAR10_FOLDER / "test_batch").write_bytes(planted)
+    one_line(lambda: named.load("cifar10", official), UsageError)
     assert not marker.exists()
     pickle.loads(planted)
     assert marker.exists()  # the trap was a trap
 
 
 def test_without_download_absent_data_is_a_fault_in_words(tmp_path):
-    message = one_line(lambda: data.load("cifar10", tmp_path, download=False), UsageError)
+    message = one_line(lambda: named.load("cifar10", tmp_path, download=False), UsageError)
     assert "data_batch_1 is missing (and 5 more)" in message
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_root_is_the_variable_else_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("NASBENCH_POOLING_DATA", str(tmp_path / "there"))
-    assert data.default_root() == tmp_path / "there"
+    assert named.default_root() == tmp_path / "there"
     monkeypatch.delenv("NASBENCH_POOLING_DATA")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert data.default_root() == tmp_path / "cache" / "nas-bench-pooling"
+    assert named.default_root() == tmp_path / "cache" / "nas-bench-pooling"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert data.default_root() == tmp_path / "home" / ".cache" / "nas-bench-pooling"
+    assert named.default_root() == tmp_path / "home" / ".cache" / "nas-bench-pooling"
 
 
 @pytest.fixture
@@ -434,7 +436,7 @@ def test_without_a_network_the_message_says_how_to_place_the_files(tmp_path, fet
     fetch(fail)
     timeout = socket.getdefaulttimeout()
     root = tmp_path / "new" / "root"
-    message = one_line(lambda: data.load("cifar10", root), Failure)
+    message = one_line(lambda: named.load("cifar10", root), Failure)
     assert str(root) in message
     assert " ".join(str(error).split()) in message
     for word in ("cifar-10-python.tar.gz", "https://www.cs.toronto.edu/~kriz/cifar.html", "--dataset synthetic"):
@@ -446,7 +448,7 @@ def test_without_a_network_the_message_says_how_to_place_the_files(tmp_path, fet
 def test_a_root_that_cannot_be_made_is_a_failure_in_words(tmp_path, fetch):
     fetch(lambda folder: pytest.fail("there is no place to download to"))
     (tmp_path / "file").write_text("")
-    message = one_line(lambda: data.load("cifar10", tmp_path / "file" / "below"), Failure)
+    message = one_line(lambda: named.load("cifar10", tmp_path / "file" / "below"), Failure)
     assert str(tmp_path / "file" / "below") in message
 
 
@@ -455,71 +457,75 @@ def test_an_interrupted_download_leaves_no_half_made_folder(tmp_path, fetch, err
     half_made = []
 
     def break_off(folder):
-        place = os.path.join(folder, data.CIFAR10_FOLDER)
+        place = os.path.join(folder, cifar10.CIFAR10_FOLDER)
         os.mkdir(place)
         half_made.append(place)
         # Whatever happens now, a kill included: nothing stands where the next start would look for the files.
-        assert not (tmp_path / data.CIFAR10_FOLDER).exists()
+        assert not (tmp_path / cifar10.CIFAR10_FOLDER).exists()
         with open(os.path.join(place, "data_batch_1"), "wb") as file:
             file.write(b"half")
         raise error
 
     fetch(break_off)
     with pytest.raises((Failure, KeyboardInterrupt)):
-        data.load("cifar10", tmp_path)
+        named.load("cifar10", tmp_path)
     assert half_made
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_download_is_checked_and_appears_whole(official, tmp_path, fetch, monkeypatch):
     monkeypatch.undo()  # the real _download_cifar10 and checksums are wanted back, the small files not
-    sums = {p.name: (hashlib.sha256(p.read_bytes()).hexdigest(), 0) for p in (official / data.CIFAR10_FOLDER).iterdir()}
-    monkeypatch.setattr(data, "CIFAR10_FILES", {name: sums[name] for name in data.CIFAR10_FILES})
-    fetch(lambda folder: shutil.copytree(official / data.CIFAR10_FOLDER, os.path.join(folder, data.CIFAR10_FOLDER)))
+    sums = {
+        p.name: (hashlib.sha256(p.read_bytes()).hexdigest(), 0) for p in (official / cifar10.CIFAR10_FOLDER).iterdir()
+    }
+    monkeypatch.setattr(cifar10, "CIFAR10_FILES", {name: sums[name] for name in cifar10.CIFAR10_FILES})
+    fetch(
+        lambda folder: shutil.copytree(official / cifar10.CIFAR10_FOLDER, os.path.join(folder, cifar10.CIFAR10_FOLDER))
+    )
     root = tmp_path / "fresh"
-    assert len(data.load("cifar10", root).train) == 100
-    assert [path.name for path in root.iterdir()] == [data.CIFAR10_FOLDER]
+    assert len(named.load("cifar10", root).train) == 100
+    assert [path.name for path in root.iterdir()] == [cifar10.CIFAR10_FOLDER]
     # what came down is checked like what was there before
     shutil.rmtree(root)
-    monkeypatch.setattr(data, "CIFAR10_FILES", data.CIFAR10_FILES | {"test_batch": ("0" * 64, 1)})
-    assert "test_batch is not the official file" in one_line(lambda: data.load("cifar10", root), UsageError)
+    monkeypatch.setattr(cifar10, "CIFAR10_FILES", cifar10.CIFAR10_FILES | {"test_batch": ("0" * 64, 1)})
+    assert "test_batch is not the official file" in one_line(lambda: named.load("cifar10", root), UsageError)
 
 
 def test_data_that_is_there_is_not_downloaded_again(official):
-    data.load("cifar10", official)  # the fixture fails the test on any download
-    (official / data.CIFAR10_FOLDER / "data_batch_1").unlink()
-    one_line(lambda: data.load("cifar10", official), UsageError)  # nor over what is there in part
+    named.load("cifar10", official)  # the fixture fails the test on any download
+    (official / cifar10.CIFAR10_FOLDER / "data_batch_1").unlink()
+    one_line(lambda: named.load("cifar10", official), UsageError)  # nor over what is there in part
 
 
 # --- with the real CIFAR-10 ---
 
 
 @pytest.fixture(scope="module")
-def cifar10(cifar10_root):
-    return data.load("cifar10", cifar10_root, download=False)
+def official_set(cifar10_root):
+    return named.load("cifar10", cifar10_root, download=False)
 
 
 @pytest.mark.real
-def test_cifar10_has_its_known_images(cifar10):
-    assert len(cifar10.train) == 50_000
-    assert len(cifar10.test) == 10_000
-    assert cifar10.train.labels.bincount().tolist() == [5000] * 10
-    assert cifar10.test.labels.bincount().tolist() == [1000] * 10
-    assert cifar10.train.labels[:5].tolist() == [6, 9, 9, 4, 1]
-    assert cifar10.test.labels[:5].tolist() == [3, 8, 8, 0, 6]
+def test_cifar10_has_its_known_images(official_set):
+    assert len(official_set.train) == 50_000
+    assert len(official_set.test) == 10_000
+    assert official_set.train.labels.bincount().tolist() == [5000] * 10
+    assert official_set.test.labels.bincount().tolist() == [1000] * 10
+    assert official_set.train.labels[:5].tolist() == [6, 9, 9, 4, 1]
+    assert official_set.test.labels[:5].tolist() == [3, 8, 8, 0, 6]
     # red, green, blue of the first pixel, as every viewer of CIFAR-10 shows them
-    assert cifar10.train.pixels[0, 0, 0].tolist() == [59, 62, 63]
-    assert cifar10.test.pixels[0, 0, 0].tolist() == [158, 112, 49]
+    assert official_set.train.pixels[0, 0, 0].tolist() == [59, 62, 63]
+    assert official_set.test.pixels[0, 0, 0].tolist() == [158, 112, 49]
 
 
 @pytest.mark.real
-def test_cifar10_is_normalised_by_its_own_statistics(cifar10):
+def test_cifar10_is_normalised_by_its_own_statistics(official_set):
     values = np.arange(256) / 255
     for channel in range(3):
-        share = np.bincount(cifar10.train.pixels[..., channel].flatten().numpy(), minlength=256) / (50_000 * 1024)
+        share = np.bincount(official_set.train.pixels[..., channel].flatten().numpy(), minlength=256) / (50_000 * 1024)
         mean = (share * values).sum()
-        assert mean == pytest.approx(cifar10.mean[channel], abs=1e-4)
-        assert np.sqrt((share * values**2).sum() - mean**2) == pytest.approx(cifar10.std[channel], abs=1e-4)
+        assert mean == pytest.approx(official_set.mean[channel], abs=1e-4)
+        assert np.sqrt((share * values**2).sum() - mean**2) == pytest.approx(official_set.std[channel], abs=1e-4)
 
 
 @pytest.mark.real
@@ -528,15 +534,15 @@ def test_cifar10_is_normalised_by_its_own_statistics(cifar10):
     [("missing", "is missing"), ("truncated", "31,035,000 of 31,035,623 bytes"), ("foreign", "not the")],
 )
 def test_a_damaged_copy_of_cifar10_is_refused(cifar10_root, tmp_path, damage, words):
-    folder = tmp_path / data.CIFAR10_FOLDER
+    folder = tmp_path / cifar10.CIFAR10_FOLDER
     folder.mkdir()
-    for name in data.CIFAR10_FILES:
-        (folder / name).symlink_to((cifar10_root / data.CIFAR10_FOLDER / name).resolve())
+    for name in cifar10.CIFAR10_FILES:
+        (folder / name).symlink_to((cifar10_root / cifar10.CIFAR10_FOLDER / name).resolve())
     bad = folder / "data_batch_5"
     content = bad.read_bytes()
     bad.unlink()  # the link, not what it points to
     if damage != "missing":
         bad.write_bytes(content[:31_035_000] if damage == "truncated" else content[:-1] + bytes([content[-1] ^ 1]))
-    message = one_line(lambda: data.load("cifar10", tmp_path), UsageError)
+    message = one_line(lambda: named.load("cifar10", tmp_path), UsageError)
     assert message.startswith(f"{bad} ")
     assert words in message

@@ -23,8 +23,9 @@ import torch
 from PIL import Image
 
 from benchmark import build_groundtruth
-from benchmark.datasets import data, loaders
+from benchmark.datasets import cifar10, crops, loaders, named, sets
 from benchmark.datasets import ffcv as data_ffcv
+from benchmark.datasets.batches import served
 from benchmark.datasets.ffcv import Beton, Folder, Held, Statement, beton_path, statement_path
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
@@ -84,11 +85,11 @@ def streamed(kind, images, request):
 @pytest.mark.parametrize("count", [96, 90, 10])  # whole batches, a rest that is dropped, less than a batch
 def test_every_loader_gives_the_resident_batches_bit_for_bit(tiny_dataset, request, kind, count):
     held = tiny_dataset.train.first(count)
-    there = data.served(held, tiny_dataset, Recipe(batch_size=16), CPU)
-    here = data.served(streamed(kind, held, request), tiny_dataset, Recipe(batch_size=16), CPU)
+    there = served(held, tiny_dataset, Recipe(batch_size=16), CPU)
+    here = served(streamed(kind, held, request), tiny_dataset, Recipe(batch_size=16), CPU)
     assert (len(here), here.steps) == (len(there), there.steps)
     for seed, epoch, start in ((0, 0, 0), (0, 1, 0), (1, 0, 0), (0, 1, there.steps - 1)):
-        plan = data.augmentation(count, seed, epoch)
+        plan = crops.augmentation(count, seed, epoch)
         found, expected = list(here.epoch(plan, start)), list(there.epoch(plan, start))
         assert len(found) == len(expected) == there.steps - start
         for (x, y), (x_there, y_there) in zip(found, expected, strict=True):
@@ -134,8 +135,8 @@ def test_a_dataloader_draws_nothing_from_torch(tiny_dataset):
 
 
 def test_loaders_go_by_their_names(tiny_dataset, monkeypatch):
-    monkeypatch.setattr(data, "load", lambda *words: replace(tiny_dataset, name="synthetic"))
-    assert isinstance(loaders.load("synthetic").train, data.Images)
+    monkeypatch.setattr(named, "load", lambda *words: replace(tiny_dataset, name="synthetic"))
+    assert isinstance(loaders.load("synthetic").train, sets.Images)
     assert isinstance(loaders.load("synthetic", loader="torchvision").test, loaders.ImageByImage)
     assert "resident, torchvision, ffcv" in one_line(lambda: loaders.load("synthetic", loader="dali"), UsageError)
 
@@ -196,7 +197,7 @@ def state(path, **fields):
 def test_true_statements_are_believed(written):
     loaded = data_ffcv.load("synthetic", written)
     assert (loaded.name, loaded.checksum, loaded.classes) == ("synthetic", "c", 10)
-    assert (loaded.mean, loaded.std) == data.STATISTICS["synthetic"]
+    assert (loaded.mean, loaded.std) == (named.SYNTHETIC.mean, named.SYNTHETIC.std)
     assert (len(loaded.train), loaded.test.shape) == (96, SHAPE)
 
 
@@ -270,7 +271,7 @@ def test_a_file_of_cifar10_must_hold_the_official_images(written):
         path = beton_path(written, "cifar10", split)
         path.write_bytes(b"x")
         state(path, dataset="cifar10", split=split)
-    assert data.cifar10_checksum() in one_line(lambda: data_ffcv.load("cifar10", written), UsageError)
+    assert cifar10.cifar10_checksum() in one_line(lambda: data_ffcv.load("cifar10", written), UsageError)
 
 
 # --- folders ---
@@ -476,8 +477,8 @@ def epoch_digest(place, pipe):
     """In a process of its own."""
     torch.set_num_threads(1)
     loaded = data_ffcv.load("synthetic", place)
-    batches = data.served(loaded.train, loaded, RECIPE, CPU)
-    pipe.send(digest_of(batches.epoch(data.augmentation(len(batches), 3, 1))))
+    batches = served(loaded.train, loaded, RECIPE, CPU)
+    pipe.send(digest_of(batches.epoch(crops.augmentation(len(batches), 3, 1))))
 
 
 def test_other_processes_see_the_same_order(root, tiny_dataset):
@@ -491,9 +492,9 @@ def test_other_processes_see_the_same_order(root, tiny_dataset):
     found = [pipe.recv() if pipe.poll(240) else None for pipe in pipes]
     for process in processes:
         process.join(60)
-    synthetic = data.Dataset.described("synthetic", tiny_dataset.train, tiny_dataset.test, "c")
-    batches = data.served(tiny_dataset.train, synthetic, RECIPE, CPU)
-    expected, other = (digest_of(batches.epoch(data.augmentation(len(batches), 3, epoch))) for epoch in (1, 0))
+    synthetic = named.SYNTHETIC.of(tiny_dataset.train, tiny_dataset.test, "c")
+    batches = served(tiny_dataset.train, synthetic, RECIPE, CPU)
+    expected, other = (digest_of(batches.epoch(crops.augmentation(len(batches), 3, epoch))) for epoch in (1, 0))
     assert found == [expected, expected]
     assert other != expected
 
@@ -576,7 +577,7 @@ def test_a_file_that_changed_after_it_was_verified_is_not_opened(root, tmp_path)
 
 
 def test_a_table_cell_is_the_same_with_every_loader(ffcv, tmp_path):
-    synthetic = data.load("synthetic")
+    synthetic = named.load("synthetic")
     for split, count in (("train", 64), ("test", 40)):
         source = Held(getattr(synthetic, split).first(count), synthetic.checksum)
         data_ffcv.write(beton_path(tmp_path, "synthetic", split), source, "synthetic", split)

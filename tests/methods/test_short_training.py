@@ -28,7 +28,7 @@ from planted import (
 )
 
 from benchmark import provenance
-from benchmark.datasets.data import Dataset
+from benchmark.datasets.sets import Dataset
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import SearchRecipe
 from benchmark.running import files

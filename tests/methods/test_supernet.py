@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from planted import SPACE, Small, coded_images, codes_of, random_images, recipe, small, stop_every, task, to_the_end
 from torch import nn
 
-from benchmark.datasets import data
+from benchmark.datasets import crops
 from benchmark.errors import Failure
 from benchmark.spaces import networks
 from benchmark.streams import stream
@@ -246,7 +246,7 @@ def test_first_iterations_by_hand():
 
     weights = {name: p.detach().clone().requires_grad_() for name, p in Small(0).named_parameters()}
     momentum = {name: torch.zeros_like(p) for name, p in weights.items()}
-    plan = data.augmentation(96, 4, 0)
+    plan = crops.augmentation(96, 4, 0)
     order = torch.from_numpy(stream("validation", 4, 0).permutation(64))
     for iteration in range(2):
         path = SPACE[iteration].path
@@ -301,7 +301,7 @@ def by_hand_score(network, given, index, bn):
             sums[norm][1] = sums[norm][1] + x.var((0, 2, 3), unbiased=True)
 
         notes = [norm.register_forward_hook(note) for norm in norms]
-        plan = data.augmentation(96, given.seed, given.recipe.epochs)  # an epoch that was not trained
+        plan = crops.augmentation(96, given.seed, given.recipe.epochs)  # an epoch that was not trained
         for k in range(2):  # 32 calibration images in batches of 16
             network(given.data.train.train(plan, k)[0], path)
         for hook in notes:

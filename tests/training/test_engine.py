@@ -14,7 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmark import cli
 from benchmark.build_groundtruth import TrainRun
-from benchmark.datasets import data
+from benchmark.datasets import crops, sets
+from benchmark.datasets.batches import Batches
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
 from benchmark.spaces import networks
@@ -98,7 +99,7 @@ def test_the_checkpoint_of_another_engine_is_not_resumed(tiny_dataset, tmp_path,
 
 def test_a_result_outlives_the_next_replay(tiny_dataset):
     learner, batches = stand_in(tiny_dataset)
-    plan = data.augmentation(len(batches), 0, 0)
+    plan = crops.augmentation(len(batches), 0, 0)
     first, _ = learner.learn(*batches.train(plan, 0), LIGHT.path, 0.05)
     before = float(first)
     learner.learn(*batches.train(plan, 1), LIGHT.path, 0.05)
@@ -109,12 +110,12 @@ def stand_in(dataset, kind=StandIn, affine=True):
     recipe = Recipe(batch_size=16, train_images=48)
     network = networks.ResNet(SPACE, dataset.classes, affine=affine)
     networks.initialise(network, 0)
-    return kind(network, recipe, CPU), data.Batches.of(dataset.train.first(48), dataset, recipe, CPU)
+    return kind(network, recipe, CPU), Batches.of(dataset.train.first(48), dataset, recipe, CPU)
 
 
 def test_rare_paths_are_never_recorded_and_common_ones_once(tiny_dataset):
     learner, batches = stand_in(tiny_dataset)
-    x, y = batches.train(data.augmentation(len(batches), 0, 0), 0)
+    x, y = batches.train(crops.augmentation(len(batches), 0, 0), 0)
     for config in (SPACE[0], SPACE[1], SPACE[0], SPACE[0], SPACE[1], SPACE[0], SPACE[0]):
         learner.learn(x, y, config.path, 0.01)
     assert [path for *_, path in learner._recordings] == [SPACE[0].path]
@@ -159,7 +160,7 @@ def test_a_calibrated_network_is_never_tested_from_a_graph(tiny_dataset):
     losses = []
     for kind in (Learner, StandIn):
         learner, batches = stand_in(tiny_dataset, kind, affine=False)
-        plan = data.augmentation(len(batches), 0, 0)
+        plan = crops.augmentation(len(batches), 0, 0)
         found = [learner.evaluate(batches.plain(), LIGHT.path)]
         for steps in ((0, 1), (2,)):
             with learner.calibrated(LIGHT.path, (batches.train(plan, k)[0] for k in steps)):
@@ -190,7 +191,7 @@ def test_blocks_are_compiled_once_per_shape_and_shared_by_networks(tiny_dataset)
         return graph.forward
 
     torch._dynamo.reset()
-    batches = data.Batches.of(tiny_dataset.train, tiny_dataset, SHORT, CPU)
+    batches = Batches.of(tiny_dataset.train, tiny_dataset, SHORT, CPU)
     x, y = next(batches.plain())
     # Counted by hand. [1,1,8]: the stem, (16,16) at 16, five pairs at 8. [8,1,1]: four pairs at 32, (64,64) at 16.
     # [4,3,3]: (16,32) and (32,32) at 16. [2,6,2]: (32,64) at 16.
@@ -222,7 +223,7 @@ def test_nothing_is_compiled_while_a_step_is_recorded_or_replayed(tiny_dataset, 
     torch._dynamo.reset()
     learner, batches = stand_in(tiny_dataset, affine=affine)
     networks.compile_blocks(learner.network, count)
-    x, y = batches.train(data.augmentation(len(batches), 0, 0), 0)
+    x, y = batches.train(crops.augmentation(len(batches), 0, 0), 0)
     for _ in range(engine.WARM_UP):
         learner.learn(x, y, LIGHT.path, 0.01)
     learner.evaluate([(x, y)] * engine.WARM_UP, LIGHT.path)
@@ -356,10 +357,10 @@ def test_along_the_gpu_path_all_tensors_are_on_the_gpu(monkeypatch):
         there = Learner(network, recipe, gpu).optimizer.state.values()
         assert [state["momentum_buffer"].shape for state in there] == [p.shape for p in network.parameters()]
         learner = StandIn(network, recipe, gpu)
-        images = data.Images(torch.zeros(12, 32, 32, 3, dtype=torch.uint8), torch.zeros(12, dtype=torch.long))
-        dataset = data.Dataset("fake", images, images, 10, (0.5,) * 3, (0.5,) * 3, "").to(gpu)
-        batches = data.Batches.of(dataset.train, dataset, recipe, gpu)
-        plan = data.Augmentation(*(torch.zeros(12, dtype=torch.long) for _ in range(4))).to(gpu)
+        images = sets.Images(torch.zeros(12, 32, 32, 3, dtype=torch.uint8), torch.zeros(12, dtype=torch.long))
+        dataset = sets.Dataset("fake", images, images, 10, (0.5,) * 3, (0.5,) * 3, "").to(gpu)
+        batches = Batches.of(dataset.train, dataset, recipe, gpu)
+        plan = crops.Augmentation(*(torch.zeros(12, dtype=torch.long) for _ in range(4))).to(gpu)
         x, y = batches.train(plan, 1)
         assert (x.device, y.device, x.dtype) == (gpu, gpu, torch.bfloat16)
         assert x.is_contiguous(memory_format=torch.channels_last)

@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.datasets import data
+from benchmark.datasets import crops, sets
+from benchmark.datasets.batches import Batches
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 from benchmark.spaces import costs, networks
@@ -255,7 +256,7 @@ def fp32_learner(dataset, affine=True, **fields):
     recipe = Recipe(batch_size=16, precision="fp32", memory_layout="contiguous", **fields)
     network = networks.ResNet(SPACE, affine=affine)
     networks.initialise(network, 0)
-    return Learner(network, recipe, CPU), data.Batches.of(dataset.train, dataset, recipe, CPU)
+    return Learner(network, recipe, CPU), Batches.of(dataset.train, dataset, recipe, CPU)
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -265,7 +266,7 @@ def test_learning_is_sgd_written_out_by_hand(tiny_dataset, affine):
     velocity = None
     # Three steps on three rates and two paths: momentum carries over, and its buffer does not contain the rate.
     for step, (rate, config) in enumerate([(0.1, SPACE[0]), (0.05, SPACE[0]), (0.2, SPACE[5])]):
-        x, y = batches.train(data.augmentation(96, 0, 0), step)
+        x, y = batches.train(crops.augmentation(96, 0, 0), step)
         mirror.train()
         logits = mirror(x, config.path)
         gradients = torch.autograd.grad(F.cross_entropy(logits, y), [*mirror.parameters()])
@@ -286,17 +287,17 @@ def test_learning_is_sgd_written_out_by_hand(tiny_dataset, affine):
 def test_a_rate_of_zero_moves_no_weight(tiny_dataset):
     learner, batches = fp32_learner(tiny_dataset)
     before = [p.clone() for p in learner.network.parameters()]
-    learner.learn(*batches.train(data.augmentation(96, 0, 0), 0), LIGHT.path, 0.0)
+    learner.learn(*batches.train(crops.augmentation(96, 0, 0), 0), LIGHT.path, 0.0)
     assert all(torch.equal(p, q) for p, q in zip(learner.network.parameters(), before, strict=True))
 
 
 def test_evaluation_weighs_every_image_alike_and_moves_nothing(tiny_dataset):
     learner, batches = fp32_learner(tiny_dataset)
-    plan = data.augmentation(96, 0, 0)
+    plan = crops.augmentation(96, 0, 0)
     for step in range(6):
         learner.learn(*batches.train(plan, step), LIGHT.path, 0.05)
     learner.network.eval()
-    small = data.Batches.of(tiny_dataset.test.first(21), tiny_dataset, learner.recipe, CPU)  # 16 and 5
+    small = Batches.of(tiny_dataset.test.first(21), tiny_dataset, learner.recipe, CPU)  # 16 and 5
     with torch.no_grad():
         each = [(learner.network(x, LIGHT.path), y) for x, y in small.plain()]
     losses = [F.cross_entropy(logits, y, reduction="none") for logits, y in each]
@@ -314,7 +315,7 @@ def test_evaluation_weighs_every_image_alike_and_moves_nothing(tiny_dataset):
 
 def test_stand_alone_networks_are_tested_with_running_statistics(tiny_dataset):
     learner, batches = fp32_learner(tiny_dataset)
-    learner.learn(*batches.train(data.augmentation(96, 0, 0), 0), LIGHT.path, 0.05)
+    learner.learn(*batches.train(crops.augmentation(96, 0, 0), 0), LIGHT.path, 0.05)
     x, y = next(batches.plain())
     whole = learner.evaluate([(x, y)], LIGHT.path)
     one_by_one = learner.evaluate([(x[i : i + 1], y[i : i + 1]) for i in range(16)], LIGHT.path)
@@ -328,7 +329,7 @@ def test_the_last_accuracy_is_that_of_the_trained_network_on_the_test_images(tin
     recipe = Recipe(epochs=4, batch_size=16, precision="fp32", memory_layout="contiguous", lr=0.05, eval_images=50)
     results = trained(tiny_dataset, recipe)
     (learner,) = made
-    test_set = data.Batches.of(tiny_dataset.test.first(50), tiny_dataset, recipe, CPU)
+    test_set = Batches.of(tiny_dataset.test.first(50), tiny_dataset, recipe, CPU)
     learner.network.eval()
     with torch.no_grad():
         right = sum(int((learner.network(x, LIGHT.path).argmax(1) == y).sum()) for x, y in test_set.plain())
@@ -349,8 +350,8 @@ def test_subset_sizes_of_the_recipe_take_effect(tiny_dataset):
     # images beyond the first 35 and 7 are never looked at
     changed = replace(
         tiny_dataset,
-        train=data.Images(tiny_dataset.train.pixels.clone(), tiny_dataset.train.labels),
-        test=data.Images(tiny_dataset.test.pixels.clone(), tiny_dataset.test.labels),
+        train=sets.Images(tiny_dataset.train.pixels.clone(), tiny_dataset.train.labels),
+        test=sets.Images(tiny_dataset.test.pixels.clone(), tiny_dataset.test.labels),
     )
     changed.train.pixels[35:] = 0
     changed.test.pixels[7:] = 0
@@ -414,8 +415,8 @@ def test_precision_and_layout_take_effect(tiny_dataset):
             learner = Learner(network, recipe, CPU)
             outputs = []
             network.blocks[4].conv1.register_forward_hook(lambda module, x, y, to=outputs: to.append(y))
-            batches = data.Batches.of(tiny_dataset.train, tiny_dataset, recipe, CPU)
-            loss, _ = learner.learn(*batches.train(data.augmentation(96, 0, 0), 0), SPACE.default.path, 0.1)
+            batches = Batches.of(tiny_dataset.train, tiny_dataset, recipe, CPU)
+            loss, _ = learner.learn(*batches.train(crops.augmentation(96, 0, 0), 0), SPACE.default.path, 0.1)
             (y,) = outputs
             assert y.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
             assert y.is_contiguous(memory_format=torch.channels_last) == (layout == "channels_last")

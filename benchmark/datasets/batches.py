@@ -1,0 +1,137 @@
+"""Normalised batches of a set: augmented, in the order of an epoch; or plain, as the set comes.
+
+A batch is one gather: crop, flip and selection are index arithmetic on what `benchmark.datasets.crops` drew.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Generic, Self
+
+import torch
+from torch import Tensor
+
+from benchmark.datasets.crops import Augmentation, crop_and_flip, crop_windows
+from benchmark.datasets.sets import Dataset, Images, Pair, Set, Streamed
+from benchmark.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """uint8 (B, H, W, 3) -> (B, 3, H, W) in `dtype`: x = pixel * scale + shift."""
+
+    scale: Tensor  # float32 (3 H W,): one entry per byte of an image
+    shift: Tensor
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+
+    @classmethod
+    def of(cls, shape: Sequence[int], dataset: Dataset[Any], recipe: Recipe, device: torch.device) -> Normalise:
+        mean, std = (torch.tensor(v, device=device).repeat(shape[0] * shape[1]) for v in (dataset.mean, dataset.std))
+        return cls(
+            1 / (255 * std),
+            -mean / std,
+            torch.bfloat16 if recipe.precision == "bf16" else torch.float32,
+            torch.channels_last if recipe.memory_layout == "channels_last" else torch.contiguous_format,
+        )
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        # Flat rows with one scale per byte: four times as fast on a CPU as broadcasting over a last axis of 3.
+        x = torch.addcmul(self.shift, pixels.flatten(1).to(torch.float32), self.scale).to(self.dtype)
+        return x.view(pixels.shape).permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
+
+
+@dataclass(frozen=True)
+class Served(ABC, Generic[Set]):
+    """One set as normalised batches (x: (B, 3, H, W), y: int64 (B,)), in an epoch's order or as it comes."""
+
+    images: Set
+    normalise: Normalise
+    batch_size: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, images: Set, dataset: Dataset[Any], recipe: Recipe, device: torch.device) -> Self:
+        shape = images.pixels.shape[1:] if isinstance(images, Images) else images.shape
+        return cls(images.to(device), Normalise.of(shape, dataset, recipe, device), recipe.batch_size, device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def steps(self) -> int:
+        """Training batches per epoch: full ones only, or a single short one where the set is smaller than a batch."""
+        return max(1, len(self) // self.batch_size)
+
+    @abstractmethod
+    def epoch(self, plan: Augmentation, start: int = 0) -> Generator[Pair, None, None]:
+        """The augmented batches of an epoch, from the start-th on. Close it where it is left early."""
+
+    @abstractmethod
+    def plain(self) -> Generator[Pair, None, None]:
+        """The whole set in order, not augmented, nothing dropped. Close it where it is left early."""
+
+    def _of_step(self, plan: Augmentation, step: int) -> Iterator[Tensor]:
+        """What the plan says of one batch, on the device."""
+        here = slice(step * self.batch_size, (step + 1) * self.batch_size)
+        return (t[here].to(self.device, non_blocking=True) for t in (plan.order, plan.top, plan.left, plan.mirrored))
+
+
+class Batches(Served[Images]):
+    """Batches of resident images: any of them at any time."""
+
+    def train(self, plan: Augmentation, step: int) -> Pair:
+        """The step-th augmented batch of an epoch."""
+        chosen, top, left, mirrored = self._of_step(plan, step)
+        pixels = crop_and_flip(self.images.windows, chosen, top, left, mirrored)
+        return self.normalise(pixels), self.images.labels[chosen]
+
+    def epoch(self, plan: Augmentation, start: int = 0) -> Generator[Pair, None, None]:
+        for step in range(start, self.steps):
+            yield self.train(plan, step)
+
+    def chosen(self, indices: Tensor) -> Pair:
+        """The images at these positions, not augmented."""
+        indices = indices.to(self.device)
+        return self.normalise(self.images.pixels.index_select(0, indices)), self.images.labels[indices]
+
+    def plain(self) -> Generator[Pair, None, None]:
+        for start in range(0, len(self), self.batch_size):
+            here = slice(start, start + self.batch_size)
+            yield self.normalise(self.images.pixels[here]), self.images.labels[here]
+
+
+class StreamedBatches(Served[Streamed]):
+    """Batches of images that are decoded on the way: the same bits as if they were resident."""
+
+    def epoch(self, plan: Augmentation, start: int = 0) -> Generator[Pair, None, None]:
+        order = plan.order[start * self.batch_size : self.steps * self.batch_size].cpu()
+        with closing(self.images.decoded(order, self.batch_size)) as batches:
+            for step, (pixels, labels) in enumerate(batches, start):
+                _, top, left, mirrored = self._of_step(plan, step)
+                windows = crop_windows(self._sent(pixels))
+                rows = torch.arange(len(labels), device=self.device)
+                crops = crop_and_flip(windows, rows, top, left, mirrored)
+                yield self.normalise(crops), self._sent(labels)
+
+    def plain(self) -> Generator[Pair, None, None]:
+        with closing(self.images.decoded(torch.arange(len(self)), self.batch_size)) as batches:
+            for pixels, labels in batches:
+                yield self.normalise(self._sent(pixels)), self._sent(labels)
+
+    def _sent(self, values: Tensor) -> Tensor:
+        """A tensor on the device, without waiting for the steps that a GPU is still at."""
+        if self.device.type != "cuda":
+            return values
+        return values.pin_memory().to(self.device, non_blocking=True)
+
+
+def served(
+    images: Images | Streamed, dataset: Dataset[Any], recipe: Recipe, device: torch.device
+) -> Batches | StreamedBatches:
+    """Batches of a set, held or streamed."""
+    kind: Any = Batches if isinstance(images, Images) else StreamedBatches
+    return kind.of(images, dataset, recipe, device)

@@ -1,0 +1,131 @@
+"""Data sets as tensors: images that are held, images that are decoded when they are asked for, and both sets of one.
+
+Images are uint8 pixels of shape (N, H, W, 3) and int64 labels of shape (N,). What is held lies where the training
+runs. What is `Streamed` something else decodes, batch by batch, and no more: order, crops, flips and normalisation
+are the same code, so that the batches have the same bits (`benchmark.datasets.loaders`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Generic, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.datasets.crops import crop_windows
+from benchmark.errors import UsageError
+from benchmark.recipe import Recipe
+
+Pair = tuple[Tensor, Tensor]  # pixels or normalised images, and labels int64 (B,)
+
+
+class Streamed(ABC):
+    """A labelled set of images of one size whose images are decoded when they are asked for."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, 3) of every image."""
+
+    @abstractmethod
+    def take(self, count: int) -> Self:
+        """The first so many."""
+
+    @abstractmethod
+    def decoded(self, order: Tensor, batch_size: int) -> Generator[Pair, None, None]:
+        """The images at these positions (int64), in this order: uint8 (B, H, W, 3) and their labels, on the CPU.
+
+        A batch may be kept: nothing writes over it. Close what is not used up.
+        """
+
+    def first(self, count: int | None) -> Self:
+        """The first so many (None: all). Raises UsageError if there are fewer."""
+        _require_enough(count, len(self))
+        return self if count is None or count == len(self) else self.take(count)
+
+    def to(self, device: torch.device) -> Self:
+        return self  # it is decoded on the CPU, batch by batch
+
+
+@dataclass(frozen=True)
+class Images:
+    """One labelled set: pixels uint8 (N, 32, 32, 3), labels int64 (N,)."""
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, count: int | None) -> Images:
+        """The first so many (None: all). Raises UsageError if there are fewer."""
+        _require_enough(count, len(self))
+        return self if count is None or count == len(self) else Images(self.pixels[:count], self.labels[:count])
+
+    def subset(self, indices: np.ndarray) -> Images:
+        chosen = torch.from_numpy(indices)
+        return Images(self.pixels[chosen], self.labels[chosen])
+
+    def to(self, device: torch.device) -> Images:
+        there = self.pixels.device == device
+        return self if there else Images(self.pixels.to(device), self.labels.to(device))
+
+    @cached_property
+    def windows(self) -> Tensor:
+        """What `crop_and_flip` crops from, made when first trained on: sets that only test need none."""
+        return crop_windows(self.pixels)
+
+
+def _require_enough(count: int | None, there: int) -> None:
+    if count is not None and count > there:
+        raise UsageError(f"{count} images were asked for, but the set has {there}: ask for fewer, or for all")
+
+
+Set = TypeVar("Set", Images, Streamed)
+
+
+@dataclass(frozen=True)
+class Dataset(Generic[Set]):
+    """Training and test set, with what normalisation needs (per channel, of pixels scaled to [0, 1])."""
+
+    name: str
+    train: Set
+    test: Set
+    classes: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    checksum: str
+
+    def reduced(self, recipe: Recipe) -> Dataset[Set]:
+        """With the subset sizes of a recipe, for stand-alone training."""
+        return replace(self, train=self.train.first(recipe.train_images), test=self.test.first(recipe.eval_images))
+
+    def to(self, device: torch.device) -> Dataset[Set]:
+        """With all images on the device, ready for every stream there."""
+        moved = replace(self, train=self.train.to(device), test=self.test.to(device))
+        if device.type == "cuda" and isinstance(moved.train, Images):
+            _ = moved.train.windows
+            torch.cuda.synchronize(device)
+        return moved
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a data set without its images; mean and std per channel, of pixels scaled to [0, 1]."""
+
+    name: str
+    classes: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def of(self, train: Set, test: Set, checksum: str) -> Dataset[Set]:
+        """The data set with its images, held or streamed."""
+        return Dataset(self.name, train, test, self.classes, self.mean, self.std, checksum)
