@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from benchmark import cli, provenance
-from benchmark.datasets import cifar10, crops, ffcv, loaders, named, sets
+from benchmark.datasets import beton, cifar10, crops, ffcv, ffcv_loader, loaders, named, sets
 from benchmark.datasets.batches import served
 from benchmark.errors import Failure, UsageError
 from benchmark.running.files import write_atomically
@@ -171,7 +171,7 @@ def side_of(turn: Turn) -> sets.Images | sets.Streamed:
     """What a side decodes from."""
     kind, _, how = turn.side.partition(" ")
     if kind == "ffcv":
-        return ffcv.Beton.open(ffcv.beton_path(Path(turn.place), f"{turn.material}-{how}", "train"))
+        return ffcv_loader.Beton.open(beton.beton_path(Path(turn.place), f"{turn.material}-{how}", "train"))
     if turn.side == "resident" or turn.material == "cifar10":
         there = held(turn.material, turn.root, turn.count)
         if turn.side == "resident":
@@ -223,7 +223,7 @@ def prepare(place: Path, root: str | None, counts: dict[str, int]) -> dict[str, 
         for side in SIDES[material]:
             kind, _, how = side.partition(" ")
             if kind == "ffcv":
-                path = ffcv.beton_path(place, f"{material}-{how}", "train")
+                path = beton.beton_path(place, f"{material}-{how}", "train")
                 encoding = f"jpg {QUALITY}" if how == "jpg" else how
                 ffcv.write(path, source, f"{material}-{how}", "train", encoding)
                 sizes[f"{material} {side}"] = path.stat().st_size
@@ -241,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one round, few images, short windows")
     options = parser.parse(words)
     try:
-        ffcv.library()
+        beton.library()
         lacking = None
     except (UsageError, Failure) as error:
         lacking = str(error)
@@ -279,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "hardware": hardware(cores),
         "torch": torch.__version__,
         "not_measured": absent,
-        "ffcv": None if lacking else ffcv.LIBRARY,
+        "ffcv": None if lacking else beton.LIBRARY,
         "code": provenance.code_version(),
         "images": {"cifar10": "cifar10" if real else "random", "jpeg": f"{WIDTH}x{HEIGHT}, quality {QUALITY}"},
         "counts": counts,

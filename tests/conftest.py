@@ -58,11 +58,11 @@ def cifar10_root():
 @pytest.fixture(scope="session")
 def ffcv():
     """FFCV. Where it is not installed this skips, or fails if NASBENCH_POOLING_FFCV says that it must be there."""
-    from benchmark.datasets import ffcv as data_ffcv
+    from benchmark.datasets import beton
 
     if importlib.util.find_spec("ffcv") is None and os.environ.get("NASBENCH_POOLING_FFCV") != "required":
-        pytest.skip(f"FFCV is not installed: {data_ffcv.APT} && {data_ffcv.PIP}")
-    return data_ffcv.library()
+        pytest.skip(f"FFCV is not installed: {beton.APT} && {beton.PIP}")
+    return beton.library()
 
 
 @pytest.fixture(scope="session")

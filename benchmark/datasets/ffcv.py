@@ -3,312 +3,34 @@
     python -m benchmark.datasets.ffcv write cifar10                                # DATA/ffcv/cifar10-train.beton, -test.beton
     python -m benchmark.datasets.ffcv write food101 --images food-101 --side 256   # also imagenet: train/CLASS/, val/CLASS/
 
-Beside a file stands FILE.json with its size, SHA-256 and content. No file is opened before it agrees with them: FFCV
-itself checks nothing, and ends the process or gives other pixels where a file is damaged. It decodes and no more:
-order, crops and flips are ours.
-
-FFCV 1.0.2 (Leclerc et al., 2023) is the last release. What it does wrong is mended here, at its root: an error in its
-thread is passed on instead of leaving the reader waiting for ever; an epoch that is left early ends its thread;
-torch's number of threads stays as it was; batches are copied out of its ring of buffers.
+A file is verified by what stands beside it (`benchmark.datasets.beton`) before anybody reads it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import json
 import os
-import queue
 import re
-import threading
-import time
-import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from benchmark import cli
-from benchmark.datasets import cifar10, named, sets
+from benchmark.datasets import named, sets
+from benchmark.datasets.beton import Statement, available_cores, beton_path, file_sha256, library, statement_path
 from benchmark.errors import Failure, UsageError
 from benchmark.running import files
 from benchmark.running.progress import ProgressLine
 
-LIBRARY = "1.0.2"
-PATIENCE = 300.0  # seconds without a batch after which an epoch has failed; compiling takes some of the first ones
-POLL = 0.2
-FORMAT = 1  # of the statement beside a file
 DECODED_AHEAD = 256  # images of a folder that are in memory at once while it is written
-
-APT = "apt-get install libopencv-dev libturbojpeg0-dev pkg-config g++ python3-dev"
-PIP = "pip install 'nas-bench-pooling[ffcv]'"
-
-
-@lru_cache
-def library() -> Any:
-    """The module ffcv. Raises UsageError where it is not installed, Failure where it is but does not work."""
-    if importlib.util.find_spec("ffcv") is None:
-        raise UsageError(f"FFCV is not installed: {APT} && {PIP}, or use --loader resident or torchvision")
-    try:
-        with warnings.catch_warnings(), torch_threads_kept():
-            warnings.simplefilter("ignore")  # it is of 2023
-            import ffcv
-            import ffcv.fields
-            import ffcv.loader.epoch_iterator
-            import ffcv.writer
-    except Exception as error:  # libraries that are missing or of another version raise anything
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise Failure(
-            f"FFCV is installed but broken ({why}): {APT} && pip install --force-reinstall --no-cache-dir "
-            f"ffcv=={LIBRARY}, or use --loader resident or torchvision"
-        ) from error
-    return ffcv
-
-
-@contextmanager
-def torch_threads_kept() -> Iterator[None]:
-    """A block after which torch computes with as many threads as before: FFCV sets them to its own."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-# --- files and what is stated beside them ---
-
-
-@dataclass(frozen=True)
-class Statement:
-    """What stands in FILE.json.
-
-    checksum  of the data set's content, as records name it
-    images    their number
-    shape     (height, width, 3) of all images; None where they differ
-    encoding  raw, or jpg with its quality: the pixels are then no longer those of the source
-    classes   names in order of labels, for folders
-    """
-
-    dataset: str
-    split: str
-    checksum: str
-    images: int
-    shape: tuple[int, int, int] | None
-    encoding: str
-    size: int
-    sha256: str
-    side: int | None = None
-    classes: tuple[str, ...] = ()
-    ffcv: str = LIBRARY
-    format: int = FORMAT
-
-    @classmethod
-    def of(cls, path: Path) -> Statement:
-        """What is stated beside a file. Raises UsageError where nothing is, or nothing that can be understood."""
-        beside = statement_path(path)
-        try:
-            said = json.loads(beside.read_bytes())
-            if said.get("format") != FORMAT:
-                raise ValueError(f"its format is {said.get('format')!r}, not {FORMAT}")
-            said |= {key: tuple(said[key]) for key in ("shape", "classes") if said.get(key) is not None}
-            return cls(**said)
-        except OSError as error:
-            raise UsageError(f"{beside} cannot be read ({error.strerror}): {_again(path)}") from None
-        except (ValueError, TypeError, AttributeError) as error:
-            raise UsageError(f"{beside} does not state what {path.name} is ({error}): {_again(path)}") from None
-
-    def verify(self, path: Path) -> None:
-        """Raises UsageError unless the file has the size and the SHA-256 that are stated."""
-        try:
-            size = path.stat().st_size
-            if size != self.size:
-                raise UsageError(f"{path} has {size:,} bytes, not {self.size:,}: {_again(path)}")
-            if file_sha256(path) != self.sha256:
-                raise UsageError(f"{path} is not the file that was written (another SHA-256): {_again(path)}")
-        except OSError as error:
-            raise UsageError(f"{path} cannot be read ({error.strerror}): {_again(path)}") from None
-
-
-def statement_path(path: Path) -> Path:
-    return path.with_name(path.name + ".json")
-
-
-def beton_path(root: Path, dataset: str, split: str) -> Path:
-    return root / "ffcv" / f"{dataset}-{split}.beton"
-
-
-def file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _again(path: Path) -> str:
-    name = path.name.rpartition("-")[0] or "NAME"
-    return f"write it with python -m benchmark.datasets.ffcv write {name} --data {path.parent.parent}"
-
-
-# --- reading ---
-
-
-@dataclass(frozen=True)
-class Beton(sets.Streamed):
-    """The images of a verified file, or the first so many of them."""
-
-    path: Path
-    stated: Statement
-    count: int
-    seen: tuple[int, int, int]  # inode, size and time of change of the file that was verified
-
-    @classmethod
-    def open(cls, path: Path) -> Beton:
-        """Raises UsageError for a file that is not what is stated beside it, or whose images differ in size."""
-        stated = Statement.of(path)
-        if stated.shape is None:
-            raise UsageError(f"the images in {path} differ in size: write it with --side N")
-        try:
-            seen = _identity(path)
-        except OSError as error:
-            raise UsageError(f"{path} cannot be read ({error.strerror}): {_again(path)}") from None
-        stated.verify(path)
-        return cls(path, stated, stated.images, seen)
-
-    def __len__(self) -> int:
-        return self.count
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        assert self.stated.shape is not None
-        return self.stated.shape
-
-    def take(self, count: int) -> Self:
-        return replace(self, count=count)
-
-    def decoded(self, order: Tensor, batch_size: int) -> Generator[sets.Pair, None, None]:
-        if len(order) and not 0 <= int(order.min()) <= int(order.max()) < self.count:
-            raise IndexError(f"{self.path} has the positions 0 to {self.count - 1}")  # FFCV would read what lies there
-        workers = min(torch.get_num_threads(), available_cores())
-        loader = _loader(self.path, self.seen, batch_size, workers)
-        epoch = _epoch_class()(loader, order.numpy().astype(np.uint64))
-        try:
-            for pixels, labels in epoch:
-                yield pixels.clone(), labels.flatten().clone()  # the originals are views of a ring of buffers
-        finally:
-            epoch.close()
-
-
-def available_cores() -> int:
-    """FFCV raises where it is asked for more workers."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _identity(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-@lru_cache(maxsize=8)  # making one takes seconds of compiling
-def _loader(path: Path, seen: tuple[int, int, int], batch_size: int, workers: int) -> Any:
-    """FFCV's loader of a file that was verified as `seen`. Raises Failure if it is another one by now."""
-    ffcv = library()
-    if _identity(path) != seen:
-        raise Failure(f"{path} was changed since it was verified: start again")
-    with torch_threads_kept():
-        return ffcv.loader.Loader(str(path), batch_size=batch_size, num_workers=workers, os_cache=True, drop_last=False)
-
-
-@lru_cache
-def _epoch_class() -> Any:
-    """FFCV's iterator over an epoch, which is a thread, made to end in every case."""
-    import numba
-
-    class Epoch(library().loader.epoch_iterator.EpochIterator):  # type: ignore[misc]
-        ended = False
-
-        def run(self) -> None:
-            slots = self.loader.batches_ahead + 2
-            try:
-                numba.set_num_threads(self.loader.num_workers)  # of this thread; the original sets torch's too
-                for number, indices in enumerate(self.iter_ixes):
-                    slot = number % slots
-                    if not self._hand_over((slot, self.run_pipeline(number, indices, slot, None))):
-                        return
-                self._hand_over(None)
-            except BaseException as error:
-                self._hand_over(error)
-
-        def _hand_over(self, what: Any) -> bool:
-            while not self.terminate_event.is_set():
-                try:
-                    self.output_queue.put(what, timeout=POLL)
-                    return True
-                except queue.Full:
-                    pass
-            return False
-
-        def __next__(self) -> Any:
-            until = time.monotonic() + PATIENCE
-            while True:
-                try:
-                    found = self.output_queue.get(timeout=POLL)
-                    break
-                except queue.Empty:
-                    if not self.is_alive() and self.output_queue.empty():
-                        raise Failure(f"FFCV's thread ended in the middle of {self.loader.fname}") from None
-                    if time.monotonic() > until:
-                        raise Failure(
-                            f"FFCV gave no batch of {self.loader.fname} for {PATIENCE:.0f} s: start again, or use "
-                            "--loader resident or torchvision"
-                        ) from None
-            if found is None:
-                raise StopIteration
-            if isinstance(found, BaseException):
-                why = " ".join(f"{type(found).__name__}: {found}".split())[:200]
-                raise Failure(f"FFCV cannot decode {self.loader.fname} ({why})") from found
-            return found[1]
-
-        def close(self) -> None:
-            self.terminate_event.set()
-            if threading.current_thread() is not self and self.is_alive():
-                self.join(PATIENCE)  # at most one batch and one POLL; it reads the file until then
-            if not self.ended:
-                self.ended = True
-                self.memory_context.__exit__(None, None, None)
-
-    return Epoch
-
-
-def load(name: str, root: Path | str | None = None) -> sets.Dataset[sets.Streamed]:
-    """A known data set from its two files below `root`. Raises UsageError for what is missing, damaged or foreign."""
-    if name not in named.KNOWN:
-        raise UsageError(f"unknown data set '{name}': choose from {', '.join(named.KNOWN)}")
-    place = Path(root) if root is not None else named.default_root()
-    found = {split: Beton.open(beton_path(place, name, split)) for split in ("train", "test")}
-    checksum = found["train"].stated.checksum
-    if name == "cifar10":
-        checksum = cifar10.cifar10_checksum()
-    for split, beton in found.items():
-        stated = beton.stated
-        for key, said, expected in (
-            ("data set", stated.dataset, name),
-            ("split", stated.split, split),
-            ("checksum of the content", stated.checksum, checksum),
-            ("encoding", stated.encoding, "raw"),
-        ):
-            if said != expected:
-                raise UsageError(f"{beton.path} states the {key} {said}, not {expected}: {_again(beton.path)}")
-    return named.KNOWN[name].of(found["train"], found["test"], checksum)
-
-
-# --- writing ---
 
 
 class Source(Protocol):
@@ -497,9 +219,6 @@ def _opened(allocator: Any) -> Iterator[None]:
         allocator.fp.close()
         raise
     allocator.__exit__(None, None, None)
-
-
-# --- folders of images ---
 
 
 def food101(root: Path) -> dict[str, tuple[list[tuple[Path, int]], tuple[str, ...]]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.cli import LOADERS
-from benchmark.datasets import ffcv, named, sets
+from benchmark.datasets import beton, ffcv_loader, named, sets
 from benchmark.errors import UsageError
 
 
@@ -23,7 +23,7 @@ def require_loader(loader: str) -> None:
     if loader not in LOADERS:
         raise UsageError(f"unknown loader '{loader}': choose from {', '.join(LOADERS)}")
     if loader == "ffcv":
-        ffcv.library()
+        beton.library()
 
 
 def load(
@@ -32,7 +32,7 @@ def load(
     """The named data set, its images served by a loader. Raises as `named.load` and `require_loader` do."""
     require_loader(loader)
     if loader == "ffcv":
-        return ffcv.load(name, root)
+        return ffcv_loader.load(name, root)
     held = named.load(name, root, download)
     if loader == "resident":
         return held
