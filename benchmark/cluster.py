@@ -15,6 +15,7 @@ taken from Slurm or submitit. Slurm is asked for one thing only: which tasks are
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -28,7 +29,7 @@ import tomllib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,21 @@ REFUSED = (  # why Slurm holds a task that nodes would not start, or that died w
 )
 BEFORE_IT_LISTENED = (128 + signal.SIGUSR2, 128 + signal.SIGTERM)  # how a task ends that a notice met while it started
 TELLING = [re.compile(words, re.IGNORECASE) for words in (r"memory limit|out.of.memory|oom", r"\w+Error\b|fatal")]
+OF_SLURM = (
+    "SLURM_",
+    "SLURMD_",
+    "SBATCH_",
+    "SALLOC_",
+    "SRUN_",
+    "SQUEUE_",
+    "SCANCEL_",
+    "SCONTROL_",
+    "SINFO_",
+    "SACCT_",
+    "SUBMITIT_",
+)
+WAY_TO_SLURM = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")  # where its controller is, and how it knows us
+SETTINGS_OF_ENVIRONMENT = ("partition", "account", "qos", "reservation")  # taken where the settings say nothing of them
 KINDS: dict[str, tuple[Any, str]] = {  # by the first word of a setting's type: what TOML gives, and what people call it
     "str": (str, "text"),
     "int": (int, "a whole number"),
@@ -118,6 +134,8 @@ class Settings:
         taken = {"array", "job-name", "output", "error", "signal", "requeue", "open-mode"}
         if clash := sorted(taken & {key.replace("_", "-") for key in self.sbatch}):
             raise UsageError(f"sbatch sets '{clash[0]}', which is set already; the rest of sbatch's options are free")
+        if "clusters" in self.sbatch:  # squeue would not see what it does there, and everything be submitted twice
+            raise UsageError("sbatch sets 'clusters': name another cluster by SLURM_CONF, or submit on its login node")
 
     @property
     def minutes(self) -> int:
@@ -195,12 +213,14 @@ class Queue:
     ) -> None:
         label = f"nbp-{uuid.uuid4().hex[:12]}"
         names = [[self.name(items[position]) for position in chunk] for chunk in chunks]
+        if not shutil.which("srun"):
+            raise no_slurm("srun")
         path = self.folder / "arrays" / f"{label}.json"
         files.write_atomically(path, json.dumps({"tasks": names, "attempts": self.settings.attempts}).encode())
         executor = submitit.SlurmExecutor(self.folder / "tasks", python=self.settings.python)
         executor.update_parameters(**self._parameters(label))
         try:
-            with executor.batch():
+            with as_environment(self._environment()), executor.batch():  # sbatch runs at the end of the batch
                 for number, chunk in enumerate(chunks):
                     chosen = [items[position] for position in chunk]
                     attempts = self.settings.attempts
@@ -215,6 +235,14 @@ class Queue:
                 f"sbatch refused an array of {len(chunks)} tasks: {why} (what was submitted before stays queued; a "
                 "quota: set array_size, or take more per task with --together; the same command submits the rest)"
             ) from None
+
+    def _environment(self) -> dict[str, str]:
+        """For sbatch and the tasks, which inherit it: no other options than those of the settings."""
+        said = self.settings.sbatch.keys() | {
+            key for key in SETTINGS_OF_ENVIRONMENT if getattr(self.settings, key, None)
+        }
+        wanted = [f"SBATCH_{key.upper()}" for key in SETTINGS_OF_ENVIRONMENT if key not in said]
+        return clean_environment() | {name: os.environ[name] for name in wanted if name in os.environ}
 
     def _parameters(self, label: str) -> dict[str, Any]:
         settings = self.settings
@@ -255,12 +283,16 @@ class Queue:
         arrays = self._arrays()
         if not arrays:
             return []
-        words = ["squeue", "--noheader", "--array", "--format=%j|%F|%K|%T|%N|%r", f"--name={','.join(arrays)}"]
+        form = "--format=%j|%F|%K|%T|%N|%r"
+        words = ["squeue", "--noheader", "--array", "--all", form, f"--name={','.join(arrays)}"]
         found = []
         for line in slurm(*words).splitlines():
-            label, job, number, state, node, reason = line.strip().split("|")
+            label, *facts = line.strip().split("|", 5)  # a reason may hold what it likes
             if label not in arrays:
-                continue
+                continue  # somebody else's, or no task at all: a banner of the site's
+            if len(facts) < 5:  # to pass over one of ours would be to submit it twice
+                raise Failure(f"squeue says of a task what cannot be read: {line.strip()}")
+            job, number, state, node, reason = facts
             alone = not number.isdigit()  # an array of one task is no array
             at = 0 if alone else int(number)
             name = job if alone else f"{job}_{number}"
@@ -387,15 +419,39 @@ def lines(
 def slurm(*words: str) -> str:
     """What one of Slurm's commands prints. Raises UsageError where there is no Slurm, Failure where it does not answer."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            words, env=clean_environment(), capture_output=True, text=True, errors="replace", timeout=120, check=False
+        )
     except FileNotFoundError:
-        raise UsageError(f"this machine has no {words[0]}: --where slurm works where Slurm's commands do") from None
+        raise no_slurm(words[0]) from None
     except subprocess.TimeoutExpired:
         raise Failure(f"{words[0]} does not answer") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"code {done.returncode}"]
         raise Failure(f"{words[0]}: {lines[-1]}")
     return done.stdout
+
+
+def no_slurm(command: str) -> UsageError:
+    return UsageError(f"this machine has no {command}: --where slurm works where Slurm's commands do")
+
+
+def clean_environment() -> dict[str, str]:
+    """Our variables without those by which Slurm's commands take options, or a job tells what it is."""
+    return {name: v for name, v in os.environ.items() if name in WAY_TO_SLURM or not name.startswith(OF_SLURM)}
+
+
+@contextmanager
+def as_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """This process's environment for a while, for a library that starts commands with none of its own."""
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(variables)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def release(tasks: Iterable[Queued]) -> None:
@@ -527,7 +583,7 @@ class Task:
     def _marks(self) -> Iterator[Path]:
         job = attempt().partition(".")[0]
         for name in self.names:
-            yield from (self.folder / "marks").glob(f"{name}@{job}.*")
+            yield from (self.folder / "marks").glob(f"{glob.escape(name)}@{job}.*")
 
 
 def log_of(folder: Path) -> str:

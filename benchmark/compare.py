@@ -28,7 +28,7 @@ from benchmark.comparison import (
     compare,
     tidy,
 )
-from benchmark.files import write_atomically
+from benchmark.files import bounded, write_atomically
 from benchmark.scoring import LEVEL, Simulated
 from benchmark.table import load_table
 
@@ -60,9 +60,10 @@ def write(result: Comparison, folder: Path | str) -> tuple[Path, Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     texts = {".md": page(result), ".json": json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n"}
+    name = bounded(result.name)
     for end, text in texts.items():
-        write_atomically(folder / f"{result.name}{end}", text.encode())
-    return folder / f"{result.name}.md", folder / f"{result.name}.json"
+        write_atomically(folder / f"{name}{end}", text.encode())
+    return folder / f"{name}.md", folder / f"{name}.json"
 
 
 def page(result: Comparison) -> str:

@@ -96,8 +96,7 @@ class Ledger:
         statement = {"space": self.space.name, "recipe": self.recipe.to_dict(), "recipe_hash": self.recipe.hash}
         path = self.folder / "recipe.json"
         if not path.exists():
-            partial = path.with_name(f"recipe.json.{os.getpid()}.partial")  # two builders may both be first
-            files.write_atomically(path, json.dumps(statement, indent=1).encode() + b"\n", partial)
+            files.write_atomically(path, json.dumps(statement, indent=1).encode() + b"\n")
 
     def read(self, run: Run) -> dict[str, Any] | None:
         """The record of a run, or None where there is none. Raises CorruptRecord, naming file and fault."""
@@ -153,8 +152,7 @@ class Ledger:
             raise ValueError("a record holds finite numbers only")
         record["checksum"] = checksum(record)
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-        partial = self.folder / "work" / f"{self.stem(run)}.json.partial"
-        files.write_atomically(self.record_path(run), text.encode(), partial)
+        files.write_atomically(self.record_path(run), text.encode(), beside=self.folder / "work")
         self.sweep(run)
 
     def sweep(self, run: Run) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmark import cli, costs, versus
 from benchmark.errors import UsageError
+from benchmark.files import bounded
 from benchmark.ranking import Ranking, read_ranking
 from benchmark.scoring import Score, score
 from benchmark.space import load_space
@@ -108,6 +109,7 @@ def _axes() -> tuple[Any, Any]:
 def _save(figure: Any, folder: Path, name: str) -> str:
     import matplotlib.pyplot as plt
 
+    name = bounded(name)
     figure.savefig(folder / f"{name}.png", dpi=130, metadata={"Software": None})
     plt.close(figure)
     return f"{name}.png"

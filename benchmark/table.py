@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError
-from benchmark.files import write_atomically
+from benchmark.files import LONGEST_STEM, write_atomically
 from benchmark.recipe import CURVES
 from benchmark.space import Config, PoolingSpace, load_space
 
@@ -384,7 +384,6 @@ class GroundTruth:
         if self.curves:
             files = {f"{self.name}.curves.csv": self._curves_csv(), **files}
         for name, text in files.items():
-            # The process number keeps two builders of one table out of each other's way.
             write_atomically(folder / name, text.encode())
         if not self.curves:
             (folder / f"{self.name}.curves.csv").unlink(missing_ok=True)
@@ -474,8 +473,10 @@ def _unreadable(why: str) -> UsageError:
 
 
 def _require_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
-        raise UsageError(f"{name!r} cannot name a table: use letters, digits and . _ + -")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name) or len(name) > LONGEST_STEM:
+        raise UsageError(
+            f"{name[:LONGEST_STEM]!r} cannot name a table: use letters, digits and . _ + -, {LONGEST_STEM} at most"
+        )
 
 
 def _read_header(path: Path) -> dict[str, Any]:

@@ -285,6 +285,7 @@ def test_what_a_task_finishes_while_slurm_is_asked_is_not_submitted_again(queue,
     slurm("squeue", f"touch {tmp_path}/c; echo 'nbp-1|7|0|RUNNING|n3|None'")
     slurm("scontrol", "echo MaxArraySize = 1001")
     slurm("sbatch", "echo Submitted batch job 8")
+    slurm("srun", "")
     outcome = launch(Kept(tmp_path), ["a", "c", "d"], processes=1, where="slurm", queue=queue)
     assert outcome.queued == [2]  # a is queued, c done
     submitted = [json.loads(path.read_text())["tasks"] for path in (queue.folder / "arrays").glob("*.json")]

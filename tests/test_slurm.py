@@ -50,7 +50,7 @@ def dev_cluster(environment):
     folder = f"/tmp/nbp-test-cluster-{os.getpid()}"  # short: the path of a socket has little room
     more = {"DEV_CLUSTER": folder, "DEV_CLUSTER_PORT": str(10000 + os.getpid() % 2000 * 10)}
     paths = os.pathsep.join([environment["PYTHONPATH"], str(Path(__file__).parent)])
-    more |= {"PYTHONPATH": paths, "SLURM_CONF": f"{folder}/slurm.conf", "GIT_DIR": os.devnull}
+    more |= {"PYTHONPATH": paths, "SLURM_CONF": f"{folder}/slurm.conf", "PATH": environment["PATH"]}
 
     def run(*words):
         command = [str(SCRIPT), *words]
