@@ -90,9 +90,15 @@ class Ledger:
         return self.folder / "work" / f"{self.stem(run)}.lock"
 
     def prepare(self) -> None:
-        """Makes the folders and states the recipe in words."""
+        """Makes the folders and states the recipe in words. Raises UsageError where they are another user's."""
         for part in ("records", "work"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
+            path = self.folder / part
+            path.mkdir(parents=True, exist_ok=True)
+            if not os.access(path, os.W_OK | os.X_OK):  # else every run would fail, each with a reason of its own
+                raise UsageError(
+                    f"{path} may not be written by this user: use another --out, or have its owner share it "
+                    f"(chmod -R g+rwX {self.folder})"
+                )
         statement = {"space": self.space.name, "recipe": self.recipe.to_dict(), "recipe_hash": self.recipe.hash}
         path = self.folder / "recipe.json"
         if not path.exists():

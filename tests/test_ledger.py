@@ -11,6 +11,7 @@ import pytest
 from test_recipe import CHANGED
 
 from benchmark import ledger as module
+from benchmark.errors import UsageError
 from benchmark.files import write_atomically
 from benchmark.ledger import CorruptRecord, Ledger, Run, checksum
 from benchmark.recipe import Recipe
@@ -267,6 +268,14 @@ def test_a_claim_ends_with_its_block_however_that_ends(ledger):
     with pytest.raises(RuntimeError, match="inside"):
         fail_inside()
     assert claimed(ledger)
+
+
+def test_another_users_ledger_is_refused_before_any_training(ledger, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(
+        UsageError, match=r"records may not be written by this user: use another --out, or have its owner share"
+    ):
+        ledger.prepare()
 
 
 # --- what is left behind ---
