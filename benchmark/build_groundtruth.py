@@ -22,8 +22,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from benchmark import cli, provenance
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
@@ -368,15 +366,13 @@ def _finish(
     words: list[str],
 ) -> int:
     """Writes the table of all that is in the ledger and says how things stand."""
-    from benchmark.tables.files import write_table
-    from benchmark.tables.table import GroundTruth
-
     path = None
-    lock = FileLock(ledger.folder / "work" / "table.lock")
-    with lock:  # builders that finish together write one after the other
-        if records := ledger.records():
-            path = write_table(GroundTruth.from_records(records, ledger.name), Path(options.out) / "tables")
-        Path(lock.lock_file).unlink(missing_ok=True)
+    try:
+        path = _write_table(ledger, Path(options.out) / "tables")
+    except OSError as error:
+        if not failed:
+            raise
+        cli.say(f"no table is written: {error}")  # and what is worse follows: why the runs failed
     state = ledger.status(configs, seeds)
     left = sum(len(runs) for key, runs in state.items() if key != "done")
     if left and not failed:
@@ -390,6 +386,22 @@ def _finish(
         why = "; ".join(f"{run.config} seed {run.seed}: {why}" for run, why in sorted(failed.items())[:3])
         raise Failure(f"{len(failed)} of {len(configs) * len(seeds)} runs failed, the others are kept: {why}")
     return 130 if interrupted else 0
+
+
+def _write_table(ledger: Ledger, folder: Path) -> Path | None:
+    """Writes the table of all that is in the ledger; builders that finish together write one after the other."""
+    from benchmark.tables.files import write_table
+    from benchmark.tables.table import GroundTruth
+
+    terms = files.Terms()
+    while True:
+        with files.claim(ledger.folder / "work" / "table.lock", terms) as mine:
+            if mine:
+                records = ledger.records()
+                path = write_table(GroundTruth.from_records(records, ledger.name), folder) if records else None
+                (ledger.folder / "work" / "table.lock").unlink(missing_ok=True)
+                return path
+        time.sleep(files.LOOK_SECONDS)
 
 
 def _status_json(ledger: Ledger, state: dict[str, list[Run]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmark import cli
-from benchmark.running.files import write_atomically
+from benchmark.running.files import bounded, write_atomically
 from benchmark.scoring.comparison import (
     MADE_ON,
     MARGIN,
@@ -60,9 +60,10 @@ def write(result: Comparison, folder: Path | str) -> tuple[Path, Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     texts = {".md": page(result), ".json": json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n"}
+    name = bounded(result.name)
     for end, text in texts.items():
-        write_atomically(folder / f"{result.name}{end}", text.encode())
-    return folder / f"{result.name}.md", folder / f"{result.name}.json"
+        write_atomically(folder / f"{name}{end}", text.encode())
+    return folder / f"{name}.md", folder / f"{name}.json"
 
 
 def page(result: Comparison) -> str:

@@ -291,7 +291,8 @@ def _carried_out(plan: Plan, table: GroundTruth, options: Any, words: list[str],
             return code
     result = score([read_ranking(search.path(seed)) for seed in seeds], table)
     stem = search.path(seeds[0]).stem + "".join(f"-{seed}" for seed in seeds[1:])
-    kept = Path(options.out) / "scores" / f"{stem}-vs-{distinct_name(table.name, table.sha256)}.json"
+    name = files.bounded(f"{stem}-vs-{distinct_name(table.name, table.sha256)}")
+    kept = Path(options.out) / "scores" / f"{name}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(kept, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
     cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)} and {kept}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -25,7 +26,11 @@ def code_version() -> dict[str, Any]:
     if (root / ".git").exists():
         try:
             commit = _git(root, "rev-parse", "HEAD").strip()
-            dirty = bool(_git(root, "status", "--porcelain", "--", "benchmark", "nas_methods").strip())
+            dirty = bool(
+                _git(
+                    root, "status", "--porcelain", "--untracked-files=normal", "--", "benchmark", "nas_methods"
+                ).strip()
+            )
         except (OSError, subprocess.SubprocessError):
             commit = dirty = None  # no git on this machine, or a checkout it refuses to read
     return {
@@ -37,7 +42,11 @@ def code_version() -> dict[str, Any]:
 
 
 def _git(root: Path, *words: str) -> str:
-    return subprocess.run(["git", *words], cwd=root, check=True, capture_output=True, text=True, timeout=20).stdout
+    # Inside a hook GIT_DIR and others name another repository; none of them says anything of this one.
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(
+        ["git", *words], cwd=root, env=plain, check=True, capture_output=True, text=True, timeout=20
+    ).stdout
 
 
 def checksum(record: Mapping[str, Any]) -> str:

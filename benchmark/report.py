@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmark import cli
 from benchmark.errors import UsageError
+from benchmark.running.files import bounded
 from benchmark.scoring import versus
 from benchmark.scoring.ranking import Ranking, read_ranking
 from benchmark.scoring.scores import Score, score
@@ -111,6 +112,7 @@ def _axes() -> tuple[Any, Any]:
 def _save(figure: Any, folder: Path, name: str) -> str:
     import matplotlib.pyplot as plt
 
+    name = bounded(name)
     figure.savefig(folder / f"{name}.png", dpi=130, metadata={"Software": None})
     plt.close(figure)
     return f"{name}.png"

@@ -54,7 +54,7 @@ class Search:
         """Where the ranking of a seed is kept; the name holds a hash of all that decides it."""
         decides = [self.name, self.options, self.space.name, self.recipe.hash]
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
-        return self.folder / "rankings" / f"{self.name}-{digest}-seed{seed}.json"
+        return self.folder / "rankings" / f"{files.bounded(f'{self.name}-{digest}')}-seed{seed}.json"
 
     def done(self, seed: int) -> bool:
         """Whether the ranking of a seed is there by now."""

@@ -66,13 +66,17 @@ def ffcv():
 
 
 @pytest.fixture(scope="session")
-def environment():
+def environment(tmp_path_factory):
     """Variables for a Python of its own that imports this checkout.
 
     Git is kept from answering: a commit made while the tests run would be noted in some records and not in others.
     """
+    mute = tmp_path_factory.mktemp("bin") / "git"
+    mute.write_text("#!/bin/sh\nexit 1\n")
+    mute.chmod(0o755)
     paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "GIT_DIR": os.devnull}
+    programs = [str(mute.parent), os.environ["PATH"]]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PATH": os.pathsep.join(programs)}
 
 
 @pytest.fixture

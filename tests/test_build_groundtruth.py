@@ -13,8 +13,9 @@ import time
 
 import pytest
 
+from benchmark import build_groundtruth
 from benchmark.build_groundtruth import TrainRun
-from benchmark.errors import UsageError
+from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 from benchmark.running import files
 from benchmark.spaces.space import load_space
@@ -533,3 +534,18 @@ def test_a_death_without_notice_costs_one_epoch_at_most(tmp_path):
         kept = train.read_checkpoint(ledger.checkpoint_path(run))["state"]["step"] if step > 2 else 0
         assert step - kept <= 2  # two steps an epoch
     steps.close()
+
+
+def test_a_table_that_cannot_be_written_does_not_hide_why_runs_failed(undisturbed, tmp_path, monkeypatch, capsys):
+    def denied(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(build_groundtruth.files, "claim", denied)
+    ledger = Ledger.under(undisturbed, load_space(), RECIPE)
+    options = build_groundtruth.arguments().parse_args(["--out", str(tmp_path)])
+    end = ledger, load_space().configs[:2], [0]
+    with pytest.raises(Failure, match="the loss is nan"):
+        build_groundtruth._finish(*end, {Run(0, load_space()[0]): "the loss is nan"}, False, options, [])
+    assert "table.lock" in capsys.readouterr().err
+    with pytest.raises(PermissionError):  # the only fault is not passed over
+        build_groundtruth._finish(*end, {}, False, options, [])

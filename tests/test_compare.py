@@ -685,3 +685,12 @@ def test_a_study_is_built_from_ledgers_alone_and_an_altered_one_is_found(tmp_pat
     kept.write_text(kept.read_text().replace('"pairs": 6', '"pairs": 7'))
     with pytest.raises(AssertionError):
         assert_regenerates(kept, out / "tables", out / "ledgers", scratch[1])
+
+
+def test_tables_with_the_longest_names_are_compared_into_files_of_bounded_names(tmp_path):
+    a, b = (table_of(lone(50.0, 60.0), letter * 180) for letter in "ab")
+    for path in write(compare(a, b, draws=200), tmp_path):
+        assert path.stem.startswith("a" * 150)
+        assert path.stat().st_size > 0
+    with pytest.raises(UsageError, match=r"cannot name a table: .* 180 at most"):
+        table_of(lone(50.0), "a" * 181)

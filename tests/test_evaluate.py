@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -564,6 +565,7 @@ def test_a_damaged_ranking_is_named(searched, refused, tmp_path):
 # The command, but it stays at its first checkpoint until it is killed; worker processes run these lines too.
 HASTY = """
 import time
+from pathlib import Path
 from benchmark import cli, evaluate
 from benchmark.training import train
 train.CHECKPOINT_SECONDS = -1.0
@@ -674,3 +676,17 @@ def test_a_search_of_edited_code_neither_resumes_nor_passes_for_the_old_one(tmp_
     method.write_text(edited.replace("A docstring", "Another"))  # what it does has not changed
     assert evaluate.main(words) == 0
     assert "is there already" in capfd.readouterr().err
+
+
+def test_a_hundred_seeds_and_a_method_with_a_long_name_have_their_score(run, tmp_path):
+    file = tmp_path / f"{'m' * 250}.py"
+    file.write_text((Path(nas_methods.__file__).parent / "random_order.py").read_text())
+    seeds = [2**31 - 1 - number for number in range(100)]
+    for method in ("random_order", file):
+        words = ["--method", method, "--seeds", *seeds, "--json", "--out", tmp_path / "out"]
+        code, out, err = run(*words)
+        assert code == 0, err
+        assert len(json.loads(out)["method"]["picks"]) == 100
+        assert run(*words)[:2] == (0, out)
+    assert len(list((tmp_path / "out" / "rankings").glob("*.json"))) == 200
+    assert len(list((tmp_path / "out" / "scores").iterdir())) == 2

@@ -115,3 +115,11 @@ def test_a_rankings_file_cannot_say_where_a_figure_goes(tmp_path):
     assert [path.name for path in out.iterdir() if path.name not in ("rankings", "report")] == []
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["out"]
     assert len(list((out / "report").glob("planted-nodata-seed.._.._x-vs-published.png"))) == 1
+
+
+def test_one_long_option_does_not_end_the_report(tmp_path):
+    keep(tmp_path, "a", MEANS, note="x" * 300)
+    keep(tmp_path, "b", MEANS, note="x" * 301)
+    report.main(["--out", str(tmp_path)])
+    figures = [path.name for path in (tmp_path / "report").glob("planted-notexxx*.png")]
+    assert len(figures) == 2

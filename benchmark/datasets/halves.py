@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,11 +50,18 @@ def store_split(split: Split, dataset: Dataset, folder: Path) -> Path:
         "train": split.train.tolist(),
         "validation": split.validation.tolist(),
     }
-    text = json.dumps(stored) + "\n"
     if path.exists():
-        if path.read_bytes() != text.encode():
+        if _content(path) != stored:  # not its bytes: git may have given it other line ends
             raise UsageError(f"{path} holds another split than this version makes: keep it and use another --out")
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.encode(), path.with_name(f"{path.name}.{os.getpid()}.partial"))
+    write_atomically(path, (json.dumps(stored) + "\n").encode())
     return path
+
+
+def _content(path: Path) -> Any:
+    """What a JSON file holds; None where it is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None

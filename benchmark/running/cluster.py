@@ -18,6 +18,7 @@ What runs inside a task is in `benchmark.running.node`.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -27,8 +28,8 @@ import time
 import tomllib
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from benchmark import cli
 from benchmark.errors import Failure, UsageError
 from benchmark.running import files
 from benchmark.running.node import Task, failures, last_line
-from benchmark.running.slurm import ask_slurm, max_array_size
+from benchmark.running.slurm import ask_slurm, clean_environment, max_array_size, no_slurm
 
 LOOK_SECONDS = 5.0  # between two looks at the queue
 SILENCE_SECONDS = 600.0  # for which Slurm's controller may be away while we wait
@@ -46,6 +47,7 @@ REFUSED = (  # why Slurm holds a task that nodes would not start, or that died w
     "launch failure limit exceeded requeued held",
     "JobHoldMaxRequeue",
 )
+SETTINGS_OF_ENVIRONMENT = ("partition", "account", "qos", "reservation")  # taken where the settings say nothing of them
 KINDS: dict[str, tuple[Any, str]] = {  # by the first word of a setting's type: what TOML gives, and what people call it
     "str": (str, "text"),
     "int": (int, "a whole number"),
@@ -117,6 +119,8 @@ class Settings:
         taken = {"array", "job-name", "output", "error", "signal", "requeue", "open-mode"}
         if clash := sorted(taken & {key.replace("_", "-") for key in self.sbatch}):
             raise UsageError(f"sbatch sets '{clash[0]}', which is set already; the rest of sbatch's options are free")
+        if "clusters" in self.sbatch:  # squeue would not see what it does there, and everything be submitted twice
+            raise UsageError("sbatch sets 'clusters': name another cluster by SLURM_CONF, or submit on its login node")
 
     @property
     def minutes(self) -> int:
@@ -194,12 +198,14 @@ class Queue:
     ) -> None:
         label = f"nbp-{uuid.uuid4().hex[:12]}"
         names = [[self.name(items[position]) for position in chunk] for chunk in chunks]
+        if not shutil.which("srun"):
+            raise no_slurm("srun")
         path = self.folder / "arrays" / f"{label}.json"
         files.write_atomically(path, json.dumps({"tasks": names, "attempts": self.settings.attempts}).encode())
         executor = submitit.SlurmExecutor(self.folder / "tasks", python=self.settings.python)
         executor.update_parameters(**self._parameters(label))
         try:
-            with executor.batch():
+            with as_environment(self._environment()), executor.batch():  # sbatch runs at the end of the batch
                 for number, chunk in enumerate(chunks):
                     chosen = [items[position] for position in chunk]
                     attempts = self.settings.attempts
@@ -214,6 +220,14 @@ class Queue:
                 f"sbatch refused an array of {len(chunks)} tasks: {why} (what was submitted before stays queued; a "
                 "quota: set array_size, or take more per task with --together; the same command submits the rest)"
             ) from None
+
+    def _environment(self) -> dict[str, str]:
+        """For sbatch and the tasks, which inherit it: no other options than those of the settings."""
+        said = self.settings.sbatch.keys() | {
+            key for key in SETTINGS_OF_ENVIRONMENT if getattr(self.settings, key, None)
+        }
+        wanted = [f"SBATCH_{key.upper()}" for key in SETTINGS_OF_ENVIRONMENT if key not in said]
+        return clean_environment() | {name: os.environ[name] for name in wanted if name in os.environ}
 
     def _parameters(self, label: str) -> dict[str, Any]:
         settings = self.settings
@@ -254,12 +268,16 @@ class Queue:
         arrays = self._arrays()
         if not arrays:
             return []
-        words = ["squeue", "--noheader", "--array", "--format=%j|%F|%K|%T|%N|%r", f"--name={','.join(arrays)}"]
+        form = "--format=%j|%F|%K|%T|%N|%r"
+        words = ["squeue", "--noheader", "--array", "--all", form, f"--name={','.join(arrays)}"]
         found = []
         for line in ask_slurm(*words).splitlines():
-            label, job, number, state, node, reason = line.strip().split("|")
+            label, *facts = line.strip().split("|", 5)  # a reason may hold what it likes
             if label not in arrays:
-                continue
+                continue  # somebody else's, or no task at all: a banner of the site's
+            if len(facts) < 5:  # to pass over one of ours would be to submit it twice
+                raise Failure(f"squeue says of a task what cannot be read: {line.strip()}")
+            job, number, state, node, reason = facts
             alone = not number.isdigit()  # an array of one task is no array
             at = 0 if alone else int(number)
             name = job if alone else f"{job}_{number}"
@@ -380,6 +398,19 @@ def lines(
             f"  failed {len(times)} of at most {last['of']} times: {left[name]}: {last['why']} (log: {last['log']})"
         )
     return found
+
+
+@contextmanager
+def as_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """This process's environment for a while, for a library that starts commands with none of its own."""
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(variables)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def release(tasks: Iterable[Queued]) -> None:

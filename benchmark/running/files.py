@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
+import hashlib
 import json
 import os
 import platform
@@ -14,24 +17,93 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 LEASE_SECONDS = 60.0  # without a heartbeat for so long, whoever holds a claim on another host counts as dead
 BEATS = 6  # in that time
 LOOK_SECONDS = 1.0  # between two looks whether a claim is still ours
+LONGEST_STEM = 180  # bytes of a file's name before its ending: some file systems take 255, our own endings included
+OVERTAKEN = 5  # times in a row that a file may vanish between two of our calls before something else must be wrong
 
 
-def write_atomically(path: Path, data: bytes, partial: Path | None = None) -> None:
-    """Writes beside (or at `partial`, on the same file system) and renames: whole or absent, even after a power cut.
+def bounded(stem: str) -> str:
+    """The stem of a file's name as it is, or where it is longer than a name may be, its start and a hash of the whole."""
+    data = stem.encode(errors="surrogateescape")
+    if len(data) <= LONGEST_STEM:
+        return stem
+    tail = f"-{hashlib.sha256(data).hexdigest()[:12]}"
+    return data[: LONGEST_STEM - len(tail)].decode(errors="ignore") + tail
 
-    The partial file has one name, so that a rerun takes over what a kill left: for writers that hold a lock.
+
+def write_atomically(path: Path, data: bytes, beside: Path | None = None) -> None:
+    """Writes a partial file in the folder `beside` (on the same file system; default: the path's) and renames it.
+
+    The path is whole or absent, even after a power cut. Any number of processes may write it at once, each its own
+    partial file; the last one's stands. What a kill left of earlier writes goes with the next one.
     """
-    partial = partial or path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    folder = beside or path.parent
+    for left in range(OVERTAKEN, 0, -1):
+        partial = folder / f"{path.name}.{uuid.uuid4().hex[:12]}.partial"
+        try:
+            with open(partial, "wb") as file:
+                with suppress(OSError):  # by its lock others see that it is being written, where there are such locks
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(partial, path)
+            break
+        except FileNotFoundError:  # another writer swept it up before it was locked, or over a network
+            if left == 1 or not folder.is_dir():
+                raise
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    for partial in folder.glob(f"{glob.escape(path.name)}.*.partial"):
+        with suppress(OSError):  # another process sweeps, too; or it is another user's
+            if _is_abandoned(partial, path):
+                partial.unlink()
+
+
+def _is_abandoned(partial: Path, written: Path) -> bool:
+    """Whether nobody writes a partial file any more; one without locks counts as abandoned a while before `written`."""
+    with open(partial, "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return written.stat().st_mtime - partial.stat().st_mtime > LEASE_SECONDS
+        return True
+
+
+def lock_file(path: Path) -> int | None:
+    """A descriptor that holds the operating system's lock on a file, made if need be, until it is closed.
+
+    None where somebody else holds it. Raises NotImplementedError where the file system has no locks.
+    """
+    for _ in range(OVERTAKEN):
+        descriptor = _opened(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError as error:  # ENOLCK, EOPNOTSUPP, ENOSYS and what else file systems say
+            os.close(descriptor)
+            raise NotImplementedError(f"{path}: its file system has no locks ({error.strerror})") from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        os.close(descriptor)  # its last holder has removed the file: a lock on it keeps nobody away
+    raise NotImplementedError(f"{path}: its file system does not say which file it is")
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        if not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY)  # another user's, whose umask lets us read only: enough for a lock
 
 
 class Lost(Exception):
@@ -78,7 +150,7 @@ class Lease:
             if over:
                 os.replace(mine, self.path)
             else:
-                os.link(mine, self.path)  # exclusive, on network file systems too
+                _put_exclusively(mine, self.path)
         except FileExistsError:
             return False
         finally:
@@ -126,6 +198,17 @@ class Lease:
             found = read_lease(self.path)
             if found is not None and found[0].get("token") == self.token:
                 self.path.unlink()
+
+
+def _put_exclusively(content: Path, path: Path) -> None:
+    """Gives a file another name. Raises FileExistsError where that is taken."""
+    try:
+        os.link(content, path)  # whole at once, and exclusive on network file systems too
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links (FUSE, exFAT, object stores): exclusive all the same, if not whole at once
+        with open(path, "x") as file:
+            file.write(content.read_text())
 
 
 def host() -> str:
@@ -179,15 +262,13 @@ def claim(lock: Path, terms: Terms | None = None, wait: bool = False) -> Iterato
     Removing the files while holding it is safe if by then whoever still waits for it will find the work done.
     """
     terms = terms or Terms()
-    held = FileLock(lock)
     path = lock.with_suffix(".lease")
-    locked, works = True, True
+    works = True
     try:
-        held.acquire(timeout=0)
-    except Timeout:
-        locked = False
-    except (NotImplementedError, OSError):  # a file system without such locks: the lease alone decides
-        locked = works = False
+        held = lock_file(lock)
+    except NotImplementedError:  # the lease alone decides
+        held, works = None, False
+    locked = held is not None
     lease = Lease(path, terms.seconds, locked)
     try:
         found = read_lease(path)
@@ -204,8 +285,8 @@ def claim(lock: Path, terms: Terms | None = None, wait: bool = False) -> Iterato
         yield lease if mine else None
     finally:
         lease.release()
-        if locked:
-            held.release()
+        if held is not None:
+            os.close(held)
 
 
 def is_held(lock: Path) -> bool:
@@ -218,18 +299,17 @@ def is_held(lock: Path) -> bool:
         found = None
     if not lock.exists():
         return found is not None
-    held = FileLock(lock)
     try:
-        held.acquire(timeout=0)
-    except Timeout:
-        return True
+        held = lock_file(lock)
     except (NotImplementedError, OSError):
         return found is not None
-    held.release()
+    if held is None:
+        return True
+    os.close(held)
     return found is not None and not (found[0].get("locked") is True and found[0].get("host") == host())
 
 
 def sweep(folder: Path, stem: str) -> None:
     """Removes what finished work left in its folder: STEM.pt, STEM.lock, STEM.lease and halves that a kill left."""
-    for path in folder.glob(f"{stem}.*"):
+    for path in folder.glob(f"{glob.escape(stem)}.*"):
         path.unlink(missing_ok=True)

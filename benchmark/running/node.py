@@ -5,6 +5,7 @@ The queue that submits tasks is `benchmark.running.cluster`, and its folder, des
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -146,7 +147,7 @@ class Task:
     def _marks(self) -> Iterator[Path]:
         job = attempt().partition(".")[0]
         for name in self.names:
-            yield from (self.folder / "marks").glob(f"{name}@{job}.*")
+            yield from (self.folder / "marks").glob(f"{glob.escape(name)}@{job}.*")
 
 
 def log_of(folder: Path) -> str:

@@ -90,14 +90,19 @@ class Ledger:
         return self.folder / "work" / f"{self.stem(run)}.lock"
 
     def prepare(self) -> None:
-        """Makes the folders and states the recipe in words."""
+        """Makes the folders and states the recipe in words. Raises UsageError where they are another user's."""
         for part in ("records", "work"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
+            path = self.folder / part
+            path.mkdir(parents=True, exist_ok=True)
+            if not os.access(path, os.W_OK | os.X_OK):  # else every run would fail, each with a reason of its own
+                raise UsageError(
+                    f"{path} may not be written by this user: use another --out, or have its owner share it "
+                    f"(chmod -R g+rwX {self.folder})"
+                )
         statement = {"space": self.space.name, "recipe": self.recipe.to_dict(), "recipe_hash": self.recipe.hash}
         path = self.folder / "recipe.json"
         if not path.exists():
-            partial = path.with_name(f"recipe.json.{os.getpid()}.partial")  # two builders may both be first
-            files.write_atomically(path, json.dumps(statement, indent=1).encode() + b"\n", partial)
+            files.write_atomically(path, json.dumps(statement, indent=1).encode() + b"\n")
 
     def read(self, run: Run) -> dict[str, Any] | None:
         """The record of a run, or None where there is none. Raises CorruptRecord, naming file and fault."""
@@ -153,8 +158,7 @@ class Ledger:
             raise ValueError("a record holds finite numbers only")
         record["checksum"] = checksum(record)
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-        partial = self.folder / "work" / f"{self.stem(run)}.json.partial"
-        files.write_atomically(self.record_path(run), text.encode(), partial)
+        files.write_atomically(self.record_path(run), text.encode(), beside=self.folder / "work")
         self.sweep(run)
 
     def sweep(self, run: Run) -> None:

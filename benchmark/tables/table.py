@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError
 from benchmark.recipe import CURVES
+from benchmark.running.files import LONGEST_STEM
 from benchmark.spaces.space import Config, PoolingSpace, load_space
 
 if TYPE_CHECKING:
@@ -357,8 +358,10 @@ class GroundTruth:
 
 
 def require_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
-        raise UsageError(f"{name!r} cannot name a table: use letters, digits and . _ + -")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name) or len(name) > LONGEST_STEM:
+        raise UsageError(
+            f"{name[:LONGEST_STEM]!r} cannot name a table: use letters, digits and . _ + -, {LONGEST_STEM} at most"
+        )
 
 
 def _content_hash(

@@ -273,6 +273,15 @@ def test_the_split_is_stored_whole_and_verified_on_reuse(tiny_dataset, tmp_path)
     assert store_split(split_in_half(96, 5), tiny_dataset, tmp_path / "splits") != path
 
 
+def test_a_split_is_compared_by_what_it_holds_and_not_by_its_bytes(tiny_dataset, tmp_path):
+    split = split_in_half(96, 4)
+    path = store_split(split, tiny_dataset, tmp_path)
+    same = (json.dumps(json.loads(path.read_text()), indent=1) + "\n").replace("\n", "\r\n").encode()
+    path.write_bytes(same)  # as a clone with core.autocrlf, or an editor, may leave it
+    assert store_split(split, tiny_dataset, tmp_path) == path
+    assert path.read_bytes() == same
+
+
 @pytest.mark.parametrize("damage", ["digit", "cut", "empty", "other data"])
 def test_an_altered_split_is_refused_and_kept(tiny_dataset, tmp_path, damage):
     split = split_in_half(96, 4)

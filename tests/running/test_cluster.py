@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def test_the_example_for_gpus_is_valid(tmp_path):
         ('time = "30s"', "one minute or more"),
         ('time = "1m"', "notice is 90 s: it must be shorter than time"),
         ('[sbatch]\narray = "0-3"', "sbatch sets 'array'"),
+        ('[sbatch]\nclusters = "b"', "sbatch sets 'clusters': name another cluster by SLURM_CONF"),
         ("cpus = ", "not TOML"),
     ],
 )
@@ -120,6 +122,111 @@ def test_tasks_are_those_of_our_arrays(queue, slurm):
     assert (first.job, first.node, first.names, first.running) == ("7_1", "n3", ("c",), True)
     assert (second.job, second.reason, second.names, second.running) == ("7_0", "Priority", ("a", "b"), False)
     assert first.log == queue.folder / "tasks" / "7_1_0_log.out"
+
+
+def test_lines_that_are_no_tasks_are_passed_over_and_a_reason_may_hold_anything(queue, slurm):
+    lines = ["CLUSTER: x", "", "maintenance | tonight | 20:00 | a | b | c | d", "nbp-1|7|0|PENDING||held | by|admin"]
+    slurm("squeue", f"printf '{chr(10).join(lines)}'")
+    (task,) = queue.tasks()
+    assert (task.job, task.reason) == ("7_0", "held | by|admin")
+
+
+def test_a_task_of_ours_that_cannot_be_read_is_not_taken_for_none(queue, slurm):
+    slurm("squeue", "echo 'nbp-1|7|0|RUNNING'")
+    with pytest.raises(Failure, match="what cannot be read: nbp-1"):  # else it would be submitted twice
+        queue.tasks()
+
+
+def test_output_that_is_not_utf8_is_read_all_the_same(queue, slurm):
+    slurm("squeue", r"printf 'gr\374\337e\nnbp-1|7|0|RUNNING|n3|None\n'")
+    assert [task.job for task in queue.tasks()] == ["7_0"]
+
+
+OF_THE_USER = {
+    "SQUEUE_PARTITION": "x",
+    "SQUEUE_USERS": "x",
+    "SQUEUE_STATES": "x",
+    "SLURM_CLUSTERS": "x",
+    "SCANCEL_USER": "x",
+}
+OF_THE_PARENT = {
+    "SLURM_JOB_ID": "9",
+    "SLURM_ARRAY_JOB_ID": "9",
+    "SLURM_ARRAY_TASK_ID": "5",
+    "SLURM_MEM_PER_CPU": "100",
+    "SLURM_RESTART_COUNT": "2",
+    "SLURMD_NODENAME": "n1",
+    "SRUN_CPUS_PER_TASK": "2",
+    "SUBMITIT_EXECUTOR": "slurm",
+}
+OURS = {"SLURM_CONF": "/etc/our.conf", "SLURM_JWT": "token", "NBP_KEPT": "1"}
+
+
+@pytest.fixture
+def inherited(monkeypatch, slurm, tmp_path):
+    """A shell that sets all of it, with commands that note their variables; inherited() gives what they saw."""
+    seen = tmp_path / "seen"
+    for name, value in (OF_THE_USER | OF_THE_PARENT | OURS).items():
+        monkeypatch.setenv(name, value)
+    for name in ("squeue", "scancel", "scontrol", "sbatch", "srun"):
+        says = {"squeue": "nbp-1|7|0|RUNNING|n3|None", "scontrol": "MaxArraySize = 1001", "sbatch": "Submitted job 8"}
+        slurm(name, f"env >>{seen}; echo '{says.get(name, '')}'")
+
+    def read():
+        names = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
+        seen.unlink()
+        return {name: value for name, value in names.items() if name.startswith(("S", "NBP"))}
+
+    return read
+
+
+def test_slurms_commands_are_asked_without_what_the_environment_sets(queue, inherited):
+    assert len(queue.tasks()) == 1
+    assert inherited().keys() >= OURS.keys()
+    queue.cancel()
+    assert not inherited().keys() & (OF_THE_USER | OF_THE_PARENT).keys()
+
+
+def test_hidden_partitions_are_asked_for_too(queue, slurm):
+    slurm("squeue", "")
+    queue.tasks()
+    assert "--all" in slurm.calls()[0].split()
+
+
+def test_a_task_submitted_from_inside_a_job_inherits_nothing_of_it(queue, inherited, monkeypatch, tmp_path):
+    pytest.importorskip("submitit")
+    before = dict(os.environ)
+    launch(Kept(tmp_path), ["d"], processes=1, where="slurm", queue=queue)
+    seen = inherited()
+    assert {name: seen.get(name) for name in OURS} == OURS
+    assert not seen.keys() & (OF_THE_USER | OF_THE_PARENT).keys()
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(partition="mine", sbatch={"reservation": "r"})])
+def test_who_pays_may_come_from_the_environment_and_nothing_else_and_the_settings_go_first(
+    queue, inherited, monkeypatch, tmp_path, settings
+):
+    pytest.importorskip("submitit")
+    for name in ("ACCOUNT", "PARTITION", "QOS", "RESERVATION", "ARRAY_INX", "EXPORT", "TIMELIMIT", "CLUSTERS"):
+        monkeypatch.setenv(f"SBATCH_{name}", "theirs")
+    launch(Kept(tmp_path), ["d"], processes=1, where="slurm", queue=Queue(queue.folder, settings))
+    owned = {"SBATCH_PARTITION", "SBATCH_RESERVATION"} if settings.partition else set()
+    taken = {"SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_RESERVATION"} - owned
+    assert {name for name in inherited() if name.startswith("SBATCH_")} == taken
+
+
+def test_where_srun_is_missing_nothing_is_submitted(queue, slurm, monkeypatch, tmp_path):
+    pytest.importorskip("submitit")
+    for name, says in (("squeue", ""), ("scontrol", "MaxArraySize = 1001"), ("sbatch", "Submitted batch job 8")):
+        slurm(name, f"echo {says}")
+    for name in ("sh", "env", "grep"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(UsageError, match="this machine has no srun"):
+        launch(Kept(tmp_path), ["d"], processes=1, where="slurm", queue=queue)
+    assert [path.stem for path in (queue.folder / "arrays").iterdir()] == ["nbp-1"]
+    assert not any(call.startswith("sbatch") for call in slurm.calls())
 
 
 def test_no_arrays_are_asked_for_nowhere(tmp_path, slurm):
@@ -286,6 +393,7 @@ def test_what_a_task_finishes_while_slurm_is_asked_is_not_submitted_again(queue,
     slurm("squeue", f"touch {tmp_path}/c; echo 'nbp-1|7|0|RUNNING|n3|None'")
     slurm("scontrol", "echo MaxArraySize = 1001")
     slurm("sbatch", "echo Submitted batch job 8")
+    slurm("srun", "")
     outcome = launch(Kept(tmp_path), ["a", "c", "d"], processes=1, where="slurm", queue=queue)
     assert outcome.queued == [2]  # a is queued, c done
     submitted = [json.loads(path.read_text())["tasks"] for path in (queue.folder / "arrays").glob("*.json")]

@@ -1,14 +1,19 @@
 """Claims: one holder at a time, on one host by its lock, over hosts by a heartbeat; and nobody's clock is believed."""
 
+import errno
+import fcntl
 import json
 import os
+import subprocess
+import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from benchmark.running import files
-from benchmark.running.files import Lost, Terms, claim, is_held, read_lease
+from benchmark.running.files import Lost, Terms, bounded, claim, is_held, lock_file, read_lease, write_atomically
 
 
 @pytest.fixture
@@ -141,12 +146,27 @@ def test_a_lease_that_went_away_is_lost_but_one_that_cannot_be_read_is_not(lock,
             mine.check()
 
 
-@pytest.mark.parametrize("fault", [NotImplementedError("flock"), OSError(38, "not implemented")])
-def test_where_the_file_system_has_no_locks_the_lease_alone_decides(lock, clock, monkeypatch, fault):
-    def unsupported(self, **_):
-        raise fault
+@pytest.fixture(params=["ENOLCK", "EOPNOTSUPP", "ENOSYS", "EINVAL"])
+def no_locks(monkeypatch, request):
+    """A file system whose locks fail with that error."""
 
-    monkeypatch.setattr(FileLock, "acquire", unsupported)
+    def flock(*_):
+        raise OSError(getattr(errno, request.param), "no locks here")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+
+
+@pytest.fixture(params=["EPERM", "EOPNOTSUPP", "ENOSYS"])
+def no_links(monkeypatch, request):
+    """A file system without hard links."""
+
+    def link(*_, **__):
+        raise OSError(getattr(errno, request.param), "no links here")
+
+    monkeypatch.setattr(os, "link", link)
+
+
+def test_where_the_file_system_has_no_locks_the_lease_alone_decides(lock, clock, no_locks):
     terms = Terms()
     with claim(lock, Terms(seconds=30)) as mine:
         assert mine is not None
@@ -201,3 +221,160 @@ def test_a_lease_that_holds_rubbish_is_waited_for_like_any(lock, clock):
     assert not claimed(lock, terms)
     clock[0] += files.LEASE_SECONDS + 1
     assert claimed(lock, terms)
+
+
+# --- file systems that lack something ---
+
+
+def test_where_there_are_no_hard_links_two_that_find_no_lease_do_not_both_get_it(lock, no_links):
+    first, second = (files.Lease(lock.with_suffix(".lease"), 30.0, False) for _ in range(2))
+    assert first.take(over=False)
+    assert not second.take(over=False)
+    first._look()
+    first.check()
+    first.release()
+    assert list(lock.parent.iterdir()) == []
+
+
+def test_where_there_are_neither_locks_nor_links_a_claim_is_held_by_one_and_let_go(lock, no_locks, no_links):
+    with claim(lock) as mine:
+        mine.check()
+        assert is_held(lock)
+        assert not claimed(lock, Terms())
+    assert not is_held(lock)
+    assert claimed(lock, Terms())
+
+
+def test_another_users_lock_that_may_only_be_read_is_enough(lock, monkeypatch):
+    lock.touch()
+    opened = os.open
+
+    def refuse(path, flags, *mode):
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    held = lock_file(lock)
+    assert held is not None
+    assert lock_file(lock) is None
+    os.close(held)
+    lock.unlink()
+    with pytest.raises(PermissionError):  # and not that there is no file
+        lock_file(lock)
+
+
+def test_a_lock_on_a_file_that_its_last_holder_removed_is_none(lock, monkeypatch):
+    flock = fcntl.flock
+    removed = []
+
+    def after_the_holder_has_gone(descriptor, how):
+        if not removed:
+            removed.append(lock.unlink())
+        flock(descriptor, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", after_the_holder_has_gone)
+    held = lock_file(lock)
+    assert os.path.samestat(os.fstat(held), os.stat(lock))
+    assert lock_file(lock) is None
+    os.close(held)
+
+
+# --- writing ---
+
+
+def test_many_may_write_one_file_at_once(tmp_path):
+    path = tmp_path / "score.json"
+    contents = {bytes([letter]) * 50_000 for letter in range(8)}
+    faults = []
+
+    def write(data):
+        try:
+            for _ in range(20):
+                write_atomically(path, data)
+        except BaseException as error:
+            faults.append(error)
+
+    writers = [threading.Thread(target=write, args=(data,)) for data in contents]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        if path.exists():
+            assert path.read_bytes() in contents
+    assert faults == []
+    assert [found.name for found in tmp_path.iterdir()] == ["score.json"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from benchmark.running.files import write_atomically
+os.fsync = lambda file: os.kill(os.getpid(), 9)
+write_atomically(Path(sys.argv[1]), b"half")
+"""
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write_and_another_file_is_left_alone(tmp_path, environment):
+    path = tmp_path / "a[1].json"
+    assert subprocess.run([sys.executable, "-c", KILLED, path], env=environment, check=False).returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.name.endswith(".partial")
+    others = [tmp_path / "a[1].json2.0123456789ab.partial", tmp_path / "a1.json.0123456789ab.partial"]
+    for other in others:
+        other.touch()
+    with open(tmp_path / "a[1].json.ba9876543210.partial", "wb") as busy:  # another one is at it
+        fcntl.flock(busy, fcntl.LOCK_EX)
+        write_atomically(path, b"whole")
+        assert {found.name for found in tmp_path.iterdir()} == {
+            path.name,
+            Path(busy.name).name,
+            *(o.name for o in others),
+        }
+    write_atomically(path, b"whole")
+    assert set(tmp_path.iterdir()) == {path, *others}
+
+
+def test_without_locks_a_partial_file_is_swept_up_once_it_is_old(tmp_path, no_locks):
+    path, young, old = tmp_path / "a", tmp_path / "a.0123456789ab.partial", tmp_path / "a.ba9876543210.partial"
+    for partial in (young, old):
+        partial.touch()
+    os.utime(old, (time.time() - 2 * files.LEASE_SECONDS,) * 2)
+    write_atomically(path, b"whole")
+    assert set(tmp_path.iterdir()) == {path, young}
+
+
+def test_a_writer_whose_partial_file_is_swept_up_too_early_writes_again(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    fsync, swept = os.fsync, []
+
+    def sweep_once(descriptor):
+        fsync(descriptor)
+        if not swept:
+            (partial,) = tmp_path.glob("*.partial")
+            swept.append(partial.unlink())
+
+    monkeypatch.setattr(os, "fsync", sweep_once)
+    write_atomically(path, b"whole")
+    assert path.read_bytes() == b"whole"
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "none" / "a", b"whole")
+
+
+def test_sweeping_takes_a_name_as_it_is(tmp_path):
+    for name in ("a[1].pt", "a[1].lock", "a1.pt"):
+        (tmp_path / name).touch()
+    files.sweep(tmp_path, "a[1]")
+    assert [path.name for path in tmp_path.iterdir()] == ["a1.pt"]
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "\U0001f600", "\udcff"])
+def test_names_are_bounded_whatever_goes_into_them_and_stay_distinct(tmp_path, letter):
+    assert bounded(letter * 20) == letter * 20
+    one, other = bounded(letter * 500), bounded(letter * 501)
+    assert one != other
+    for stem in (one, other):
+        write_atomically(tmp_path / f"{stem}-seed2147483647.curves.json", b"")
+    assert len(list(tmp_path.iterdir())) == 2

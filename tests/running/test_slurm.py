@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def dev_cluster(environment):
     folder = f"/tmp/nbp-test-cluster-{os.getpid()}"  # short: the path of a socket has little room
     more = {"DEV_CLUSTER": folder, "DEV_CLUSTER_PORT": str(10000 + os.getpid() % 2000 * 10)}
     paths = os.pathsep.join([environment["PYTHONPATH"], str(Path(__file__).parent)])
-    more |= {"PYTHONPATH": paths, "SLURM_CONF": f"{folder}/slurm.conf", "GIT_DIR": os.devnull}
+    more |= {"PYTHONPATH": paths, "SLURM_CONF": f"{folder}/slurm.conf", "PATH": environment["PATH"]}
 
     def run(*words):
         command = [str(SCRIPT), *words]
@@ -173,6 +174,40 @@ def test_a_thousand_items_in_several_arrays_each_done_once(tmp_path, dev_cluster
     assert calls(tmp_path / "out") == {str(number): 1 for number in range(1000)}
     assert queue.failed() == {}
     assert list((queue.folder / "marks").iterdir()) == []
+
+
+def test_from_inside_a_job_and_with_options_in_the_environment_a_single_task_is_done_once(tmp_path, queue, monkeypatch):
+    options = {
+        "SQUEUE_PARTITION": "none",
+        "SQUEUE_USERS": "nobody",
+        "SQUEUE_STATES": "FAILED",
+        "SBATCH_ARRAY_INX": "0-3",
+    }
+    parent = {"SLURM_JOB_ID": "1", "SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "5", "SLURM_MEM_PER_CPU": "100"}
+    for name, value in (options | parent | {"SLURM_CLUSTERS": "another", "SCANCEL_STATE": "SUSPENDED"}).items():
+        monkeypatch.setenv(name, value)
+    items = [(0, str(tmp_path))]
+    assert launch(note, items, processes=1, where="slurm", queue=queue).queued == [0]
+    assert launch(note, items, processes=1, where="slurm", queue=queue).queued == []
+    until(lambda: [task for task in queue.tasks() if task.running])
+    (tmp_path / "go").touch()
+    ended(queue)
+    assert calls(tmp_path) == {"0": 1}
+    assert queue.failed() == {}
+    (tmp_path / "go").unlink()
+    assert launch(note, [(2, str(tmp_path))], processes=1, where="slurm", queue=queue).queued == [0]
+    assert queue.cancel() == 1
+    ended(queue)
+    assert calls(tmp_path) == {"0": 1}
+
+
+def test_a_killed_task_that_was_submitted_from_inside_a_job_has_its_failure_counted(tmp_path, queue, monkeypatch):
+    for name, value in {"SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "5"}.items():
+        monkeypatch.setenv(name, value)
+    named = replace(queue, name=lambda item: str(item[0]))
+    assert launch(hungry, [(1, str(tmp_path))], processes=1, where="slurm", queue=named).queued == [0]
+    ended(named)
+    assert len(named.failed_for_good()["1"]) == named.settings.attempts
 
 
 def test_preempted_tasks_keep_what_they_have_and_go_on(tmp_path, queue, dev_cluster):

@@ -10,6 +10,7 @@ from dataclasses import fields
 import pytest
 from test_recipe import CHANGED
 
+from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
 from benchmark.running.files import write_atomically
 from benchmark.spaces.space import load_space
@@ -208,6 +209,7 @@ def test_a_record_never_stands_half_written_among_the_records(ledger, monkeypatc
 HOLD = """
 import sys, time
 from benchmark.tables.ledger import Ledger, Run
+from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
 from benchmark.spaces.space import load_space
 ledger = Ledger.under(sys.argv[1], load_space(), Recipe.preset("smoke"))
@@ -267,6 +269,14 @@ def test_a_claim_ends_with_its_block_however_that_ends(ledger):
     with pytest.raises(RuntimeError, match="inside"):
         fail_inside()
     assert claimed(ledger)
+
+
+def test_another_users_ledger_is_refused_before_any_training(ledger, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(
+        UsageError, match=r"records may not be written by this user: use another --out, or have its owner share"
+    ):
+        ledger.prepare()
 
 
 # --- what is left behind ---
