@@ -1,6 +1,6 @@
 """What the commands share: flags made from dataclass fields, one-line errors, exit codes. No torch.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 141 whoever read the output has left, as of other tools.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
+from benchmark import output
 from benchmark.errors import Failure, UsageError
 
 ENGINES = ("auto", "compiled", "graph", "eager")  # of benchmark.engine, which needs torch
 LOADERS = ("resident", "torchvision", "ffcv")  # of benchmark.loaders, likewise
+
+READER_LEFT = 128 + 13  # what a shell says of a tool that SIGPIPE ended
 
 _FOLDERS = ("--out", "--data")
 
@@ -34,6 +37,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
+
+    def print_help(self, file: Any = None) -> None:
+        file = file or output.standard()
+        super().print_help(file)
+        file.flush()
 
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """The namespace. Raises UsageError naming the first unknown flag and listing the known ones."""
@@ -223,7 +231,12 @@ def readable(seconds: float) -> str:
 
 def say(text: str) -> None:
     """A line of progress: standard error, so that standard output holds results only."""
-    print(text, file=sys.stderr, flush=True)
+    print(output.printable(text), file=sys.stderr, flush=True)
+
+
+def answer(*lines: str) -> None:
+    """Lines of a command's result: the only thing that reaches standard output."""
+    output.answer(*lines)
 
 
 def command_line(module: str, words: Sequence[str]) -> str:
@@ -233,7 +246,7 @@ def command_line(module: str, words: Sequence[str]) -> str:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, allow_nan=False))
+    answer(json.dumps(value, indent=1, allow_nan=False))
 
 
 def _one_line(error: Exception) -> str:
@@ -248,19 +261,27 @@ def command(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     # Before torch is loaded: idle threads sleep instead of spinning, so that a busy neighbour costs little.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    try:
-        code = main(None)
-        sys.stdout.flush()
-    except UsageError as error:
-        say(f"error: {_one_line(error)}")
-        code = 2
-    except (Failure, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # the reader of our output went away: nobody left to tell
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        else:
-            say(f"error: {_one_line(error)}")
-        code = 1
-    except KeyboardInterrupt:
-        say("interrupted: nothing is lost, the same command goes on")
-        code = 130
+    with output.reserved():
+        code = _code_of(main)
     sys.exit(code)
+
+
+def _code_of(main: Callable[[Sequence[str] | None], int]) -> int:
+    """What a command ends with; says why it ended badly."""
+    try:
+        try:
+            return main(None)
+        except UsageError as error:
+            say(f"error: {_one_line(error)}")
+            return 2
+        except BrokenPipeError:
+            raise
+        except (Failure, OSError) as error:
+            say(f"error: {_one_line(error)}")
+            return 1
+        except KeyboardInterrupt:
+            say("interrupted: nothing is lost, the same command goes on")
+            return 130
+    except BrokenPipeError:  # whoever read our output went away: nobody left to tell
+        output.hang_up()
+        return READER_LEFT

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.cli import Parser, add_data, command, say
+from benchmark.cli import Parser, add_data, answer, command, say
 from benchmark.errors import Failure, UsageError
 from benchmark.files import write_atomically
 from benchmark.recipe import Recipe
@@ -472,7 +472,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_data(parser)
     options = parser.parse(argv)
     found = load("cifar10", options.data)
-    print(
+    answer(
         f"CIFAR-10 is in {options.data or default_root()}: {len(found.train):,} + {len(found.test):,} images, checked"
     )
     return 0

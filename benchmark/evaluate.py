@@ -309,7 +309,7 @@ def _retrain(
     if options.json:
         cli.print_json(result.to_dict() | {"retrained": done.to_dict()})
     elif done.records:
-        print(done.text())
+        cli.answer(done.text())
     if done.left:
         again = shlex.join(["python", "-m", "benchmark.evaluate", *words])
         cli.say(f"{done.left} of {len(finds)} finds are not trained yet; go on with: {again}")
@@ -385,10 +385,9 @@ def _manage(queue: cluster.Queue, search: Search, seeds: list[int], options: Any
     if options.json:
         cli.print_json({"done": done, "tasks": [task.to_dict() for task in tasks], "failed": queue.failed()})
     else:
-        print(f"{search.name}: {len(done)} of {len(seeds)} seeds are there")
-        print(
-            *cluster.lines(queue, tasks, {queue.name(seed): f"seed {seed}" for seed in seeds if seed not in done}),
-            sep="\n",
+        cli.answer(f"{search.name}: {len(done)} of {len(seeds)} seeds are there")
+        cli.answer(
+            *cluster.lines(queue, tasks, {queue.name(seed): f"seed {seed}" for seed in seeds if seed not in done})
         )
     return 0
 
@@ -429,7 +428,7 @@ def _show(result: Score | race.Results, as_json: bool) -> None:
     if as_json:
         cli.print_json(result.to_dict())
     else:
-        print(result.text())
+        cli.answer(result.text())
 
 
 def _list(as_json: bool) -> int:
@@ -443,7 +442,7 @@ def _list(as_json: bool) -> int:
             lines.append(f"from {facts['from']}")
         lines.append(" ".join(f"--{key} {value}" for key, value in facts["options"].items()))
         lines += [f"{' '.join([name, *cli.flags(v['options'])])}: {_said(v)}" for v in facts["variants"]]
-        print(f"{name:14} " + f"\n{'':15}".join(filter(None, lines)))
+        cli.answer(f"{name:14} " + f"\n{'':15}".join(filter(None, lines)))
     return 0
 
 

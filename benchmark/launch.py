@@ -66,6 +66,9 @@ class Spoiled(Exception):
 
 def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
     """A worker: takes positions from the pipe until it closes."""
+    if sys.stderr is not None:  # what functions and their libraries print is no result of the command that asked
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
     stopping = False
 
     def ask_to_stop(*_: Any) -> None:

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             lines += _budgets(entrants, table, folder) + _verdicts(entrants, table)
     page = folder / "README.md"
     page.write_text("\n".join(lines), encoding="utf-8")
-    print(f"report: {page} ({len(tables)} tables, {len(rankings)} rankings)")
+    cli.answer(f"report: {page} ({len(tables)} tables, {len(rankings)} rankings)")
     return 0
 
 
