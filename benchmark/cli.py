@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from benchmark import output
-from benchmark.errors import Failure, UsageError
+from benchmark.errors import Failure, UsageError, choices, nearest
+from benchmark.given import plain_number
 
 ENGINES = ("auto", "compiled", "graph", "eager")  # of benchmark.engine, which needs torch
 LOADERS = ("resident", "torchvision", "ffcv")  # of benchmark.loaders, likewise
@@ -43,12 +44,20 @@ class Parser(argparse.ArgumentParser):
         super().print_help(file)
         file.flush()
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """argparse's own check, with the nearest choice said first."""
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"'{value}' is unknown: {choices(value, action.choices)}")
+
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """The namespace. Raises UsageError naming the first unknown flag and listing the known ones."""
         namespace, unknown = self.parse_known_args(argv)
         if unknown:
             known = sorted({a.option_strings[0] for a in self._actions if a.option_strings} - {"-h"})
-            raise UsageError(f"unknown argument '{unknown[0]}': the flags here are {' '.join(known)}")
+            word = unknown[0].partition("=")[0]
+            near = nearest(word, [name for a in self._actions for name in a.option_strings]) if word[:2] == "--" else ""
+            hint = f"did you mean {near}? " if near else ""
+            raise UsageError(f"unknown argument '{unknown[0]}': {hint}the flags here are {' '.join(known)}")
         return namespace
 
 
@@ -205,7 +214,7 @@ def folder(text: str) -> str:
 
 def number(text: str) -> float:
     try:
-        return float(text)
+        return float(plain_number(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
 

@@ -35,7 +35,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import cli, files
-from benchmark.errors import Failure, UsageError
+from benchmark.errors import Failure, UsageError, choices
+from benchmark.given import read_bytes
 
 LOOK_SECONDS = 5.0  # between two looks at the queue
 SILENCE_SECONDS = 600.0  # for which Slurm's controller may be away while we wait
@@ -81,7 +82,7 @@ class Settings:
     def read(cls, path: Path | str) -> Settings:
         """The settings in a TOML file. Raises UsageError naming the key at fault and the valid ones."""
         try:
-            said = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            said = tomllib.loads(read_bytes(path).decode())
         except OSError as error:
             raise UsageError(
                 f"cluster settings '{path}' cannot be read ({error.strerror or error}): name a file with --cluster"
@@ -90,7 +91,7 @@ class Settings:
             raise UsageError(f"{path}: not TOML ({error})") from None
         known = [entry.name for entry in fields(cls)]
         if unknown := [key for key in said if key not in known]:
-            raise UsageError(f"{path}: unknown key '{unknown[0]}': the keys are {', '.join(known)}")
+            raise UsageError(f"{path}: unknown key '{unknown[0]}': {choices(unknown[0], known, 'the keys are')}")
         for entry in fields(cls):
             value = said.get(entry.name)
             kinds, words = next(of for start, of in KINDS.items() if str(entry.type).startswith(start))

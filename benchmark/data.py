@@ -30,8 +30,9 @@ import torch
 from torch import Tensor
 
 from benchmark.cli import Parser, add_data, answer, command, say
-from benchmark.errors import Failure, UsageError
+from benchmark.errors import Failure, UsageError, choices
 from benchmark.files import write_atomically
+from benchmark.given import read_bytes
 from benchmark.recipe import Recipe
 from benchmark.streams import stream
 
@@ -175,7 +176,7 @@ def load(name: str, root: Path | str | None = None, download: bool = True) -> Da
         return _synthetic()
     if name == "cifar10":
         return _cifar10(Path(root) if root is not None else default_root(), download)
-    raise UsageError(f"unknown data set '{name}': choose from cifar10, synthetic")
+    raise UsageError(f"unknown data set '{name}': {choices(name, STATISTICS)}")
 
 
 def _by_hand(root: Path) -> str:
@@ -188,7 +189,7 @@ def read_cifar10(root: Path) -> tuple[dict[str, bytes], list[str]]:
     for name, (sha256, size) in CIFAR10_FILES.items():
         path = root / CIFAR10_FOLDER / name
         try:
-            data = path.read_bytes()
+            data = read_bytes(path)
         except FileNotFoundError:
             faults.append(f"{path} is missing")
             continue

@@ -37,7 +37,7 @@ import torch
 from torch import Tensor
 
 from benchmark import cli, data, files
-from benchmark.errors import Failure, UsageError
+from benchmark.errors import Failure, UsageError, choices
 from benchmark.progress import ProgressLine
 
 LIBRARY = "1.0.2"
@@ -286,7 +286,7 @@ def _epoch_class() -> Any:
 def load(name: str, root: Path | str | None = None) -> data.Dataset[data.Streamed]:
     """A known data set from its two files below `root`. Raises UsageError for what is missing, damaged or foreign."""
     if name not in data.STATISTICS:
-        raise UsageError(f"unknown data set '{name}': choose from {', '.join(data.STATISTICS)}")
+        raise UsageError(f"unknown data set '{name}': {choices(name, data.STATISTICS)}")
     place = Path(root) if root is not None else data.default_root()
     found = {split: Beton.open(beton_path(place, name, split)) for split in ("train", "test")}
     checksum = found["train"].stated.checksum

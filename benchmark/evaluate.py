@@ -159,6 +159,10 @@ def _planned(name: str, given: dict[str, Any], table: GroundTruth, options: Any)
     except Exception as error:  # an option without default, or one that the method refuses in its own way
         raise UsageError(f"method '{name}': {error}") from None
     chosen = {field.name: getattr(instance, field.name) for field in fields(method)}
+    try:
+        json.dumps(chosen, allow_nan=False)  # a ranking is kept with them: said now and not when it is made
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"method '{name}': its options {chosen} cannot be kept as JSON ({error})") from None
     if hasattr(instance, "work"):
         _require_same_data(recipe, table)
     if options.retrain:

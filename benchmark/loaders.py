@@ -16,13 +16,13 @@ from torch import Tensor
 
 from benchmark import data, data_ffcv
 from benchmark.cli import LOADERS
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
 
 
 def require_loader(loader: str) -> None:
     """Raises UsageError for a loader that is unknown or not installed, Failure for one that is broken."""
     if loader not in LOADERS:
-        raise UsageError(f"unknown loader '{loader}': choose from {', '.join(LOADERS)}")
+        raise UsageError(f"unknown loader '{loader}': {choices(loader, LOADERS)}")
     if loader == "ffcv":
         data_ffcv.library()
 

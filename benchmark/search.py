@@ -18,7 +18,7 @@ import nas_methods
 from benchmark import cli, files
 from benchmark.errors import Failure, UsageError
 from benchmark.launch import Spoiled
-from benchmark.ranking import Ranking, ranking_json, read_ranking, scores_csv
+from benchmark.ranking import Ranking, holdable, ranking_json, read_ranking, scores_csv
 from benchmark.recipe import SearchRecipe
 from benchmark.space import PoolingSpace
 
@@ -163,6 +163,9 @@ class Search:
             }
             provenance |= recipe | dict(task.data.provenance)
         provenance["timings"] = {"seconds": round(time.monotonic() - began, 3)}
+        ranking, faults = holdable(ranking)
+        for fault in faults:
+            cli.say(f"{self.name} seed {seed}: {fault}; the scores are kept")
         return replace(
             ranking,
             method=self.name,

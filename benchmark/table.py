@@ -26,8 +26,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
 from benchmark.files import write_atomically
+from benchmark.given import plain_number, read_bytes
 from benchmark.recipe import CURVES
 from benchmark.space import Config, PoolingSpace, load_space
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 LOSS_DECIMALS = 5  # of the losses in a table; accuracies are kept as they are
 DECIMALS = 10  # of means and stds, so that the last bits of a sum break no tie
+_NOT_SAID: Any = object()  # of what a query must say, to whoever leaves it out in one line that shows the call
 _COLUMNS = ["number", "config", "mean", "std", "n"]
 _CURVE_COLUMNS = ["config", "seed", "epoch", *CURVES]
 _SUFFIXES = (".curves.csv", ".csv", ".json")
@@ -291,11 +293,11 @@ class GroundTruth:
         self,
         config: Config | str | Iterable[int],
         *,
-        seed: int | str | None,
-        epoch: int | str | None,
-        split: str,
+        seed: int | str | None = _NOT_SAID,
+        epoch: int | str | None = _NOT_SAID,
+        split: str = _NOT_SAID,
     ) -> float:
-        """Accuracy in per cent. Seed, epoch and split have no default, so that no query means less than it says.
+        """Accuracy in per cent. Seed, epoch and split must be given, so that no query means less than it says.
 
         config  a Config, "[4,3,3]" or a sequence of whole numbers
         seed    one of the table's seeds; None or "mean": the mean over the seeds that the configuration has
@@ -305,6 +307,11 @@ class GroundTruth:
 
         Raises UsageError, saying what there is, for whatever the table does not hold.
         """
+        if any(said is _NOT_SAID for said in (seed, epoch, split)):
+            raise UsageError(
+                "a query names seed, epoch and split; the mean over seeds after the last epoch is "
+                f"table.query('{self.space.default}', seed=None, epoch=None, split='test')"
+            )
         if split == "val":
             raise UsageError(
                 "the ground truth trains on all training images, so it has no validation accuracy: ask for split='test'"
@@ -443,7 +450,7 @@ def load_table(name_or_path: str | Path = "published") -> GroundTruth:
     stem = next((text.removesuffix(end) for end in _SUFFIXES if text.endswith(end)), text)
     if not any(os.path.isfile(stem + end) for end in _SUFFIXES):
         raise UsageError(
-            f"no table {text[:200]!r}: the shipped ones are {', '.join(shipped) or 'none'}; "
+            f"no table {text[:200]!r}: {choices(text, shipped, 'the shipped ones are')}; "
             "the path of a table's .csv or .json works too"
         )
     return _read(Path(stem))
@@ -543,7 +550,7 @@ def _read_curves(path: Path, space: PoolingSpace) -> dict[tuple[Config, int], di
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig")
     except OSError as error:
         raise _unreadable(f"cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
@@ -588,7 +595,7 @@ def _int(text: str) -> int:
 
 def _float(text: str) -> float:
     try:
-        number = float(text)
+        number = float(plain_number(text))
     except ValueError:
         raise _unreadable(f"{text[:40]!r} is no number") from None
     if not math.isfinite(number):

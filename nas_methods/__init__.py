@@ -43,7 +43,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
 from benchmark.published import Published as Published
 from benchmark.published import Variant as Variant
 from benchmark.ranking import Ranking as Ranking
@@ -146,9 +146,7 @@ def load(name: str) -> type[Any]:
             raise UsageError(f"method '{name}' is offered by several packages ({origin(name)}): uninstall all but one")
         method = _guarded(f"{name}' of '{origin(name)}", points[0].load)
     else:
-        raise UsageError(
-            f"unknown method '{name}': choose from {', '.join(available())}, or give the path of a .py file"
-        )
+        raise UsageError(f"unknown method '{name}': {choices(name, available())}, or give the path of a .py file")
     if not (isinstance(method, type) and is_dataclass(method) and callable(getattr(method, "rank", None))):
         raise UsageError(f"method '{name}': its class Method must be a dataclass with the verb rank(task)")
     if not method.__dataclass_params__.frozen:  # type: ignore[attr-defined]

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 
 from benchmark import cli, costs, data, provenance, train
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
 from benchmark.files import write_atomically
 from benchmark.launch import LEAN_ENVIRONMENT
 from benchmark.space import Config
@@ -350,7 +350,7 @@ def arguments() -> cli.Parser:
 def chosen_sides(given: Sequence[str] | None, quick: bool) -> tuple[list[str], dict[str, str]]:
     """(sides to measure, ours first; why which of the others are not)."""
     if unknown := sorted(set(given or ()) - set(SIDES)):
-        raise UsageError(f"--sides {unknown[0]}: choose from {', '.join(SIDES)}")
+        raise UsageError(f"--sides {unknown[0]}: {choices(unknown[0], SIDES)}")
     asked = {OURS, *(given or [side for side in SIDES if not (quick and side == "compiled")])}
     why = "not asked for" if given else "left out by --quick, --sides asks for it"
     return [side for side in SIDES if side in asked], {side: why for side in SIDES if side not in asked}

@@ -35,7 +35,9 @@ LIGHT = [
     "benchmark.cli",
     "benchmark.cluster",
     "benchmark.errors",
+    "benchmark.given",
     "benchmark.launch",
+    "benchmark.output",
     "benchmark.provenance",
     "benchmark.search",
     "benchmark.synthetic",
@@ -188,7 +190,7 @@ def test_launch_knows_nothing_of_pooling():
     ours = {
         module for module in imported_by("benchmark.cluster") if module.split(".")[0] in ("benchmark", "nas_methods")
     }
-    assert ours == {"benchmark.cli", "benchmark.errors", "benchmark.files", "benchmark.progress"}
+    assert ours == {"benchmark.cli", "benchmark.errors", "benchmark.files", "benchmark.given", "benchmark.progress"}
 
 
 def test_networks_know_no_data():
