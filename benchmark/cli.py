@@ -194,9 +194,14 @@ def positive(text: str) -> int:
 
 
 def folder(text: str) -> str:
-    """A folder, there already or to be made."""
+    """A folder, there already or to be made; `~` is the user's home, as the shell has it in `--out ~/x`."""
     if not text:
         raise argparse.ArgumentTypeError("'' names no folder: give one, . for this one")
+    if text.startswith("~"):
+        try:
+            text = str(Path(text).expanduser())
+        except RuntimeError:
+            raise argparse.ArgumentTypeError(f"'{text[:80]}' is the home of nobody here: give a whole path") from None
     for path in (Path(text), *Path(text).parents):
         try:
             path.lstat()

@@ -16,6 +16,7 @@ import os
 import pickle
 import socket
 import sys
+import tarfile
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
@@ -54,6 +55,7 @@ CIFAR10_FILES = {
     "data_batch_5": ("d91802434d8376bbaeeadf58a737e3a1b12ac839077e931237e0dcd43adcb154", 31035623),
     "test_batch": ("f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831", 31035526),
 }
+CIFAR10_ARCHIVE = "cifar-10-python.tar.gz"
 CIFAR10_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
 Pair = tuple[Tensor, Tensor]  # pixels or normalised images, and labels int64 (B,)
@@ -159,11 +161,19 @@ class Dataset(Generic[Set]):
 
 
 def default_root() -> Path:
-    """`$NASBENCH_POOLING_DATA`, else the user's cache."""
-    if given := os.environ.get("NASBENCH_POOLING_DATA"):
-        return Path(given)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "nas-bench-pooling"
+    """`$NASBENCH_POOLING_DATA`, where `~` is the user's home, else the user's cache.
+
+    Raises UsageError for a user who has no home, as in some containers.
+    """
+    given = os.environ.get("NASBENCH_POOLING_DATA")
+    try:
+        if given:
+            return Path(given).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas-bench-pooling"
+    except RuntimeError:
+        raise UsageError(
+            f"there is no home folder for {given or 'the data'}: set NASBENCH_POOLING_DATA to a whole path, or give --data"
+        ) from None
 
 
 def load(name: str, root: Path | str | None = None, download: bool = True) -> Dataset[Images]:
@@ -180,14 +190,19 @@ def load(name: str, root: Path | str | None = None, download: bool = True) -> Da
 
 
 def _by_hand(root: Path) -> str:
-    return f"fetch cifar-10-python.tar.gz from {CIFAR10_PAGE} and unpack it in {root}, or train on --dataset synthetic"
+    return f"fetch {CIFAR10_ARCHIVE} from {CIFAR10_PAGE} and unpack it in {root}, or train on --dataset synthetic"
+
+
+def cifar10_folder(root: Path) -> Path:
+    """Where the official files are, or belong: below the root, or in it where somebody names their own folder."""
+    return root if (root / next(iter(CIFAR10_FILES))).is_file() else root / CIFAR10_FOLDER
 
 
 def read_cifar10(root: Path) -> tuple[dict[str, bytes], list[str]]:
     """The official files below root by name, and what is wrong with them, one line each; empty when all six are right."""
     files, faults = {}, []
     for name, (sha256, size) in CIFAR10_FILES.items():
-        path = root / CIFAR10_FOLDER / name
+        path = cifar10_folder(root) / name
         try:
             data = read_bytes(path)
         except FileNotFoundError:
@@ -204,9 +219,12 @@ def read_cifar10(root: Path) -> tuple[dict[str, bytes], list[str]]:
 
 
 def _cifar10(root: Path, download: bool) -> Dataset[Images]:
-    folder = root / CIFAR10_FOLDER
+    folder = cifar10_folder(root)
     if download and not folder.exists():
-        _download_cifar10(root)
+        if (archive := root / CIFAR10_ARCHIVE).is_file():
+            _unpack_cifar10(archive)
+        else:
+            _download_cifar10(root)
     files, faults = read_cifar10(root)
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
@@ -230,6 +248,25 @@ def _cifar10(root: Path, download: bool) -> Dataset[Images]:
 def cifar10_checksum() -> str:
     """By which records name the official files: SHA-256 over theirs."""
     return hashlib.sha256("".join(sha256 for sha256, _ in CIFAR10_FILES.values()).encode()).hexdigest()
+
+
+def _unpack_cifar10(archive: Path) -> None:
+    """Unpacks the official archive where it lies; what is in it appears in one rename, and is checked like all files."""
+    folder = archive.parent / CIFAR10_FOLDER
+    say(f"unpacking {archive} ...")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=archive.parent) as scratch:
+            (Path(scratch) / CIFAR10_FOLDER).mkdir()
+            with tarfile.open(archive) as packed:
+                for name in CIFAR10_FILES:
+                    member = packed.extractfile(f"{CIFAR10_FOLDER}/{name}")
+                    assert member is not None, f"{name} is no file"
+                    (Path(scratch) / CIFAR10_FOLDER / name).write_bytes(member.read())
+            if not folder.exists():  # else another process was quicker
+                os.rename(Path(scratch) / CIFAR10_FOLDER, folder)
+    except Exception as error:  # gzip, zlib, tarfile and the system have many kinds; each means that it stays packed
+        reason = " ".join(str(error).split())[:120]
+        raise UsageError(f"{archive} cannot be unpacked ({reason}): remove it, or {_by_hand(archive.parent)}") from None
 
 
 def _download_cifar10(root: Path) -> None:

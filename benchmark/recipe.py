@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Literal, Self, get_args, get_type_hints
 
 from benchmark.errors import UsageError, choices
 
+MOST_THREADS = 1024  # of one process
+
 # What a training records after every epoch; accuracies in per cent, losses in nats.
 CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
@@ -55,6 +57,8 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise UsageError(f"{name} is {value}: it must be a whole number of 1 or more")
+        if self.threads > MOST_THREADS:  # a library would end the process with a line of its own
+            raise UsageError(f"threads is {self.threads}: it must be a whole number from 1 to {MOST_THREADS}")
         if self.batch_size < 2:
             raise UsageError("batch_size is 1: batch norm needs 2 images or more")
         for name, low, high in (("lr", 0.0, 100.0), ("momentum", 0.0, 0.9999), ("weight_decay", 0.0, 1.0)):

@@ -125,7 +125,7 @@ def test_a_rankings_file_cannot_say_where_a_figure_goes(tmp_path):
     assert len(list((out / "report").glob("resolutions-*.png"))) == 4
     page = (out / "report" / "README.md").read_text()
     assert "\x1b" not in page
-    [row] = [line for line in page.splitlines() if line.startswith("| $")]
+    row = next(line for line in page.splitlines() if line.startswith("| $"))
     assert row.replace("\\|", "").count("|") == 9
 
 
