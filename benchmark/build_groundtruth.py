@@ -381,7 +381,7 @@ def _finish(
     if options.json:
         cli.print_json(_status_json(ledger, state) | {"table": str(path) if path else None})
     elif path:
-        print(f"table: {path} ({len(state['done'])} of {len(configs) * len(seeds)} runs, {ledger.recipe.dataset})")
+        cli.answer(f"table: {path} ({len(state['done'])} of {len(configs) * len(seeds)} runs, {ledger.recipe.dataset})")
     if failed:
         why = "; ".join(f"{run.config} seed {run.seed}: {why}" for run, why in sorted(failed.items())[:3])
         raise Failure(f"{len(failed)} of {len(configs) * len(seeds)} runs failed, the others are kept: {why}")
@@ -430,16 +430,16 @@ def _print_status(ledger: Ledger, configs: Sequence[Any], seeds: list[int], queu
     if as_json:
         cli.print_json(said)
         return 0
-    print(f"{ledger.name}  ({ledger.folder})")
+    cli.answer(f"{ledger.name}  ({ledger.folder})")
     for seed in seeds:
         counts = {key: sum(run.seed == seed for run in runs) for key, runs in state.items()}
-        print(f"seed {seed}: " + ", ".join(f"{n} {key}" for key, n in counts.items() if n or key == "done"))
+        cli.answer(f"seed {seed}: " + ", ".join(f"{n} {key}" for key, n in counts.items() if n or key == "done"))
     missing = state["missing"]
     if missing:
         shown = ", ".join(f"{run.config} seed {run.seed}" for run in missing[:5])
-        print(f"missing: {shown}" + (f" and {len(missing) - 5} more" if len(missing) > 5 else ""))
-    for line in lines:
-        print(line)
+        cli.answer(f"missing: {shown}" + (f" and {len(missing) - 5} more" if len(missing) > 5 else ""))
+    if lines:
+        cli.answer(*lines)
     return 0
 
 

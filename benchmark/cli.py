@@ -1,6 +1,6 @@
 """What the commands share: flags made from dataclass fields, one-line errors, exit codes. No torch.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 141 whoever read the output has left, as of other tools.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
-from benchmark.errors import Failure, UsageError
+from benchmark import output
+from benchmark.errors import Failure, UsageError, choices, nearest
+from benchmark.given import plain_number
 
 ENGINES = ("auto", "compiled", "graph", "eager")  # of benchmark.training.engine, which needs torch
 LOADERS = ("resident", "torchvision", "ffcv")  # of benchmark.datasets.loaders, likewise
+
+READER_LEFT = 128 + 13  # what a shell says of a tool that SIGPIPE ended
 
 _FOLDERS = ("--out", "--data")
 
@@ -35,12 +39,25 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
+    def print_help(self, file: Any = None) -> None:
+        file = file or output.standard()
+        super().print_help(file)
+        file.flush()
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """argparse's own check, with the nearest choice said first."""
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"'{value}' is unknown: {choices(value, action.choices)}")
+
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """The namespace. Raises UsageError naming the first unknown flag and listing the known ones."""
         namespace, unknown = self.parse_known_args(argv)
         if unknown:
             known = sorted({a.option_strings[0] for a in self._actions if a.option_strings} - {"-h"})
-            raise UsageError(f"unknown argument '{unknown[0]}': the flags here are {' '.join(known)}")
+            word = unknown[0].partition("=")[0]
+            near = nearest(word, [name for a in self._actions for name in a.option_strings]) if word[:2] == "--" else ""
+            hint = f"did you mean {near}? " if near else ""
+            raise UsageError(f"unknown argument '{unknown[0]}': {hint}the flags here are {' '.join(known)}")
         return namespace
 
 
@@ -177,9 +194,14 @@ def positive(text: str) -> int:
 
 
 def folder(text: str) -> str:
-    """A folder, there already or to be made."""
+    """A folder, there already or to be made; `~` is the user's home, as the shell has it in `--out ~/x`."""
     if not text:
         raise argparse.ArgumentTypeError("'' names no folder: give one, . for this one")
+    if text.startswith("~"):
+        try:
+            text = str(Path(text).expanduser())
+        except RuntimeError:
+            raise argparse.ArgumentTypeError(f"'{text[:80]}' is the home of nobody here: give a whole path") from None
     for path in (Path(text), *Path(text).parents):
         try:
             path.lstat()
@@ -197,7 +219,7 @@ def folder(text: str) -> str:
 
 def number(text: str) -> float:
     try:
-        return float(text)
+        return float(plain_number(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
 
@@ -223,7 +245,12 @@ def readable(seconds: float) -> str:
 
 def say(text: str) -> None:
     """A line of progress: standard error, so that standard output holds results only."""
-    print(text, file=sys.stderr, flush=True)
+    print(output.printable(text), file=sys.stderr, flush=True)
+
+
+def answer(*lines: str) -> None:
+    """Lines of a command's result: the only thing that reaches standard output."""
+    output.answer(*lines)
 
 
 def command_line(module: str, words: Sequence[str]) -> str:
@@ -233,7 +260,7 @@ def command_line(module: str, words: Sequence[str]) -> str:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, allow_nan=False))
+    answer(json.dumps(value, indent=1, allow_nan=False))
 
 
 def _one_line(error: Exception) -> str:
@@ -248,19 +275,27 @@ def command(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     # Before torch is loaded: idle threads sleep instead of spinning, so that a busy neighbour costs little.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    try:
-        code = main(None)
-        sys.stdout.flush()
-    except UsageError as error:
-        say(f"error: {_one_line(error)}")
-        code = 2
-    except (Failure, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # the reader of our output went away: nobody left to tell
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        else:
-            say(f"error: {_one_line(error)}")
-        code = 1
-    except KeyboardInterrupt:
-        say("interrupted: nothing is lost, the same command goes on")
-        code = 130
+    with output.reserved():
+        code = _code_of(main)
     sys.exit(code)
+
+
+def _code_of(main: Callable[[Sequence[str] | None], int]) -> int:
+    """What a command ends with; says why it ended badly."""
+    try:
+        try:
+            return main(None)
+        except UsageError as error:
+            say(f"error: {_one_line(error)}")
+            return 2
+        except BrokenPipeError:
+            raise
+        except (Failure, OSError) as error:
+            say(f"error: {_one_line(error)}")
+            return 1
+        except KeyboardInterrupt:
+            say("interrupted: nothing is lost, the same command goes on")
+            return 130
+    except BrokenPipeError:  # whoever read our output went away: nobody left to tell
+        output.hang_up()
+        return READER_LEFT

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         cli.print_json(result.to_dict())
     else:
-        print(page(result), end="")
+        cli.answer(page(result).removesuffix("\n"))
     if options.out:
         cli.say("kept: {} and {}".format(*write(result, options.out)))
     return 0

@@ -1,4 +1,6 @@
-"""The two ways in which a command can end badly. Imports nothing."""
+"""The two ways in which a command can end badly, and how a name that is not known is put right."""
+
+from collections.abc import Iterable
 
 
 class UsageError(ValueError):
@@ -10,3 +12,23 @@ class UsageError(ValueError):
 
 class Failure(RuntimeError):
     """The request was right but could not be carried out: one line, exit code 1."""
+
+
+def nearest(name: str, valid: Iterable[str], cutoff: float = 0.7) -> str:
+    """The valid name that a misspelt one most likely stands for, whatever its case and dashes; empty where none is near."""
+    from difflib import get_close_matches
+
+    plain = {_plain(one): one for one in reversed(list(valid))}
+    found = get_close_matches(_plain(name), plain, n=1, cutoff=cutoff)
+    return plain[found[0]] if found else ""
+
+
+def choices(name: str, valid: Iterable[str], lead: str = "choose from") -> str:
+    """The end of a message about an unknown name: the nearest valid one first, if there is one, then all of them."""
+    listed = list(valid)
+    near = nearest(str(name), listed)
+    return (f"did you mean {near}? " if near else "") + f"{lead} {', '.join(listed)}"
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-").lstrip("-")

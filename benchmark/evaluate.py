@@ -162,6 +162,10 @@ def _planned(name: str, given: dict[str, Any], table: GroundTruth, options: Any)
     except Exception as error:  # an option without default, or one that the method refuses in its own way
         raise UsageError(f"method '{name}': {error}") from None
     chosen = {field.name: getattr(instance, field.name) for field in fields(method)}
+    try:
+        json.dumps(chosen, allow_nan=False)  # a ranking is kept with them: said now and not when it is made
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"method '{name}': its options {chosen} cannot be kept as JSON ({error})") from None
     if hasattr(instance, "work"):
         _require_same_data(recipe, table)
     if options.retrain:
@@ -313,7 +317,7 @@ def _retrain(
     if options.json:
         cli.print_json(result.to_dict() | {"retrained": done.to_dict()})
     elif done.records:
-        print(done.text())
+        cli.answer(done.text())
     if done.left:
         again = shlex.join(["python", "-m", "benchmark.evaluate", *words])
         cli.say(f"{done.left} of {len(finds)} finds are not trained yet; go on with: {again}")
@@ -389,10 +393,9 @@ def _manage(queue: cluster.Queue, search: Search, seeds: list[int], options: Any
     if options.json:
         cli.print_json({"done": done, "tasks": [task.to_dict() for task in tasks], "failed": queue.failed()})
     else:
-        print(f"{search.name}: {len(done)} of {len(seeds)} seeds are there")
-        print(
-            *cluster.lines(queue, tasks, {queue.name(seed): f"seed {seed}" for seed in seeds if seed not in done}),
-            sep="\n",
+        cli.answer(f"{search.name}: {len(done)} of {len(seeds)} seeds are there")
+        cli.answer(
+            *cluster.lines(queue, tasks, {queue.name(seed): f"seed {seed}" for seed in seeds if seed not in done})
         )
     return 0
 
@@ -433,7 +436,7 @@ def _show(result: Score | race.Results, as_json: bool) -> None:
     if as_json:
         cli.print_json(result.to_dict())
     else:
-        print(result.text())
+        cli.answer(result.text())
 
 
 def _list(as_json: bool) -> int:
@@ -447,7 +450,7 @@ def _list(as_json: bool) -> int:
             lines.append(f"from {facts['from']}")
         lines.append(" ".join(f"--{key} {value}" for key, value in facts["options"].items()))
         lines += [f"{' '.join([name, *cli.flags(v['options'])])}: {_said(v)}" for v in facts["variants"]]
-        print(f"{name:14} " + f"\n{'':15}".join(filter(None, lines)))
+        cli.answer(f"{name:14} " + f"\n{'':15}".join(filter(None, lines)))
     return 0
 
 

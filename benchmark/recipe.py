@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, Self, get_args, get_type_hints
 
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
+
+MOST_THREADS = 1024  # of one process
 
 # What a training records after every epoch; accuracies in per cent, losses in nats.
 CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -49,12 +51,14 @@ class Recipe:
         hints = get_type_hints(type(self))
         for field in fields(self):
             value = getattr(self, field.name)
-            if (choices := get_args(hints[field.name])) and isinstance(choices[0], str) and value not in choices:
-                raise UsageError(f"{field.name} is '{value}': choose from {', '.join(choices)}")
+            if (valid := get_args(hints[field.name])) and isinstance(valid[0], str) and value not in valid:
+                raise UsageError(f"{field.name} is '{value}': {choices(value, valid)}")
         for name in ("epochs", "batch_size", "threads", "train_images", "eval_images"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise UsageError(f"{name} is {value}: it must be a whole number of 1 or more")
+        if self.threads > MOST_THREADS:  # a library would end the process with a line of its own
+            raise UsageError(f"threads is {self.threads}: it must be a whole number from 1 to {MOST_THREADS}")
         if self.batch_size < 2:
             raise UsageError("batch_size is 1: batch norm needs 2 images or more")
         for name, low, high in (("lr", 0.0, 100.0), ("momentum", 0.0, 0.9999), ("weight_decay", 0.0, 1.0)):
@@ -67,10 +71,12 @@ class Recipe:
     def preset(cls, name: str, **overrides: Any) -> Self:
         """The named preset with some fields replaced. Raises UsageError for unknown names and bad values."""
         if name not in cls.PRESETS:
-            raise UsageError(f"unknown recipe '{name}': choose from {', '.join(cls.PRESETS)}")
+            raise UsageError(f"unknown recipe '{name}': {choices(name, cls.PRESETS)}")
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(overrides) - known):
-            raise UsageError(f"a recipe has no field '{unknown[0]}': its fields are {', '.join(sorted(known))}")
+            raise UsageError(
+                f"a recipe has no field '{unknown[0]}': {choices(unknown[0], sorted(known), 'its fields are')}"
+            )
         return cls(**(cls.PRESETS[name] | overrides))
 
     @classmethod

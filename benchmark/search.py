@@ -20,7 +20,7 @@ from benchmark.errors import Failure, UsageError
 from benchmark.recipe import SearchRecipe
 from benchmark.running import files
 from benchmark.running.launch import Spoiled
-from benchmark.scoring.ranking import Ranking, ranking_json, read_ranking, scores_csv
+from benchmark.scoring.ranking import Ranking, holdable, ranking_json, read_ranking, scores_csv
 from benchmark.spaces.space import PoolingSpace
 
 if TYPE_CHECKING:
@@ -168,6 +168,9 @@ class Search:
             }
             provenance |= recipe | dict(task.data.provenance)
         provenance["timings"] = {"seconds": round(time.monotonic() - began, 3)}
+        ranking, faults = holdable(ranking)
+        for fault in faults:
+            cli.say(f"{self.name} seed {seed}: {fault}; the scores are kept")
         return replace(
             ranking,
             method=self.name,

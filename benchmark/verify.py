@@ -239,8 +239,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         cli.print_json(report)
     else:
-        print(*verdicts, sep="\n")
-        print(f"{sum(v.holds for v in verdicts)} of {len(verdicts)} cells hold; report: {path}")
+        cli.answer(*map(str, verdicts))
+        cli.answer(f"{sum(v.holds for v in verdicts)} of {len(verdicts)} cells hold; report: {path}")
     if wrong := [verdict for verdict in verdicts if not verdict.holds]:
         raise Failure(f"{len(wrong)} of {len(verdicts)} cells do not hold: {'; '.join(map(str, wrong))}")
     return 0

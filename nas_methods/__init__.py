@@ -47,7 +47,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark import training
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
 from benchmark.recipe import SearchRecipe
 from benchmark.scoring.ranking import Ranking as Ranking
 from benchmark.spaces.space import PoolingSpace
@@ -151,9 +151,7 @@ def load(name: str) -> type[Any]:
             raise UsageError(f"method '{name}' is offered by several packages ({origin(name)}): uninstall all but one")
         method = _guarded(f"{name}' of '{origin(name)}", points[0].load)
     else:
-        raise UsageError(
-            f"unknown method '{name}': choose from {', '.join(available())}, or give the path of a .py file"
-        )
+        raise UsageError(f"unknown method '{name}': {choices(name, available())}, or give the path of a .py file")
     if not (isinstance(method, type) and is_dataclass(method) and callable(getattr(method, "rank", None))):
         raise UsageError(f"method '{name}': its class Method must be a dataclass with the verb rank(task)")
     if not method.__dataclass_params__.frozen:  # type: ignore[attr-defined]

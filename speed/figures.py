@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.errors import UsageError
+from benchmark.report import new_figure, require_matplotlib
+
 COLOURS = {"ours": "tab:blue", "plain": "tab:orange", "compiled": "tab:green"}
 
 
 def lacking() -> str | None:
     """What to say where nothing can be drawn; None where all is there."""
     try:
-        import matplotlib
-
-        matplotlib.use("agg")
-    except ImportError:
-        return "no figures: they need matplotlib, pip install 'nas-bench-pooling[report]'"
+        require_matplotlib()
+    except UsageError as error:
+        return f"no {error}"
     return None
 
 
@@ -34,18 +35,14 @@ def draw(path: Path) -> list[Path]:
 
 
 def _axes() -> tuple[Any, Any]:
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure = new_figure(7, 4.5)
+    return figure, figure.subplots()
 
 
 def _save(figure: Any, axes: Any, path: Path) -> Path:
-    import matplotlib.pyplot as plt
-
     axes.set_ylim(bottom=0)
     axes.title.set_fontsize(9)
     figure.savefig(path, dpi=130, metadata={"Software": None})
-    plt.close(figure)
     return path
 
 

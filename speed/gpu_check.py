@@ -193,7 +193,7 @@ def run_tests(log: Path, seconds: float) -> dict[str, Any]:
         code = 1
         cli.say(f"the tests were not through after {seconds:.0f} s: more --minutes, or once more, with blocks compiled")
     lines = log.read_text().strip().splitlines()
-    print("\n".join(lines[-30:]))
+    cli.answer("\n".join(lines[-30:]))
     return {"exit_code": code, "summary": lines[-1] if lines else "", "seconds": time.monotonic() - began}
 
 
@@ -265,8 +265,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     result["engines"] = []
     peak, bandwidth = result["rates"]["bf16_flops_per_second"], result["rates"]["copy_bytes_per_second"]
-    print(f"{result['device']}, torch {result['torch']}: {peak / 1e12:.0f} TFLOP/s, {bandwidth / 1e12:.2f} TB/s copied")
-    print(
+    cli.answer(
+        f"{result['device']}, torch {result['torch']}: {peak / 1e12:.0f} TFLOP/s, {bandwidth / 1e12:.2f} TB/s copied"
+    )
+    cli.answer(
         f"{'config':<10}{'engine':<10}{'runs':>5}{'images/s':>12}{'of FLOP/s':>11}{'of copy':>9}{'ready s':>9}{'GB':>6}"
     )
     ks = TOGETHER_FULL if options.full else TOGETHER
@@ -289,13 +291,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             keep()
             shares = f"{row['share_of_flops']:>10.1%} {row['share_of_copy']:>8.0%}"
             ready, memory = row["seconds_to_get_ready"], row["peak_memory_bytes"] / 1e9
-            print(
+            cli.answer(
                 f"{row['config']:<10}{name:<10}{together:>5}{pace:>12,.0f} {shares}{ready:>9.1f}{memory:>6.1f}",
                 flush=True,
             )
     result["table_minutes"] = table_minutes(result["training"], configs)
     for name, minutes in result["table_minutes"].items():
-        print(f"whole table, {name}: {minutes:.1f} min")
+        cli.answer(f"whole table, {name}: {minutes:.1f} min")
     for method, what in ((Spos(), f"mixture M = {MIXTURE}"), (Darts(), "darts")):
         for name in result["engines"]:
             if left_out(f"{what}, {name}", name):
@@ -308,12 +310,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             result["search"].append(row)
             keep()
             text = f"{row['iterations_per_second']:.0f} iterations/s, ready after {row['seconds_to_get_ready']:.0f} s"
-            print(f"{what}, {name}: {text}; at recipe paper {row['minutes_paper']:.1f} min", flush=True)
+            cli.answer(f"{what}, {name}: {text}; at recipe paper {row['minutes_paper']:.1f} min")
     if not options.no_tests:
         result["tests"] = run_tests(out.with_suffix(".tests.log"), ends - time.monotonic())
     result["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     keep()
-    print(f"written: {out}")
+    cli.answer(f"written: {out}")
     return 0 if options.no_tests else int(result["tests"]["exit_code"] != 0)
 
 

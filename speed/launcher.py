@@ -67,7 +67,7 @@ def main() -> int:
     rounds = [measure(options.where, options.items, options.together, settings) for _ in range(options.rounds)]
     for name in rounds[0]:
         values = sorted(each[name] for each in rounds)
-        print(f"{name:9} {1000 * median(values):8.1f} ms   ({1000 * values[0]:.1f} to {1000 * values[-1]:.1f})")
+        cli.answer(f"{name:9} {1000 * median(values):8.1f} ms   ({1000 * values[0]:.1f} to {1000 * values[-1]:.1f})")
     if options.out:
         facts = {"where": options.where, "items": options.items, "together": options.together, "rounds": rounds}
         write_atomically(Path(options.out), (json.dumps(facts, indent=1) + "\n").encode())

@@ -297,10 +297,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for material, rates in result["images_per_second"].items():
         for side, rate in rates.items():
             ratio = f"  {rate / rates['torchvision']:6.1f} x the DataLoader" if "torchvision" in rates else ""
-            print(f"{material:8}{side:20}{rate:12,.0f} images/s{ratio}")
+            cli.answer(f"{material:8}{side:20}{rate:12,.0f} images/s{ratio}")
     for what, why in absent.items():
-        print(f"{what}: not measured: {why}")
-    print(f"written: {out}" + (" (quick: not to be quoted)" if options.quick else ""))
+        cli.answer(f"{what}: not measured: {why}")
+    cli.answer(f"written: {out}" + (" (quick: not to be quoted)" if options.quick else ""))
     return 0
 
 

@@ -37,7 +37,7 @@ import torch
 
 from benchmark import cli, provenance
 from benchmark.datasets import cifar10, named
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
 from benchmark.running.files import write_atomically
 from benchmark.running.launch import LEAN_ENVIRONMENT
 from benchmark.spaces import costs
@@ -280,57 +280,61 @@ def print_table(result: Mapping[str, Any], out: Path) -> None:
         return "".join(f"{format(found[n], style) + unit if n in found else '-':>{width}}" for n in names)
 
     beside = f", beside {result['beside']} busy processes" if result["beside"] else ""
-    print(f"{machine['cpu']}, {machine['cores']} cores{beside}, torch {result['torch']}, images: {result['images']}")
+    cli.answer(
+        f"{machine['cpu']}, {machine['cores']} cores{beside}, torch {result['torch']}, images: {result['images']}"
+    )
     counts = ", ".join(f"{side} {n}" for side, n in measured.items())
-    print(f"\nimages/s, medians over rounds ({counts}), and how many times as fast ours is")
-    print(f"{'':<11}{'MMACs':>7}" + "".join(f"{s:>11}" for s in sides) + "".join(f"{'/' + s:>11}" for s in others))
+    cli.answer(f"\nimages/s, medians over rounds ({counts}), and how many times as fast ours is")
+    cli.answer(f"{'':<11}{'MMACs':>7}" + "".join(f"{s:>11}" for s in sides) + "".join(f"{'/' + s:>11}" for s in others))
     for config, row in training["by_config"].items():
         rate = cells(row["images_per_second"], sides, 11, ",.0f")
-        print(f"{config:<11}{row['mmacs']:>7.1f}{rate}{cells(row['ratio'], others, 11, '.2f', 'x')}")
+        cli.answer(f"{config:<11}{row['mmacs']:>7.1f}{rate}{cells(row['ratio'], others, 11, '.2f', 'x')}")
     if path := result.get("data path"):
         rate = cells(path["images_per_second"], sides, 11, ",.0f")
-        print(f"{'data path':<18}{rate}{cells(path['ratio'], others, 11, '.1f', 'x')}")
+        cli.answer(f"{'data path':<18}{rate}{cells(path['ratio'], others, 11, '.1f', 'x')}")
     days = {side: cli.readable(value) for side, value in result["whole_table_seconds"].items()}
-    print(f"{'whole table':<18}{cells(days, sides, 11, '')}{cells(training['ratio'], others, 11, '.2f', 'x')}")
+    cli.answer(f"{'whole table':<18}{cells(days, sides, 11, '')}{cells(training['ratio'], others, 11, '.2f', 'x')}")
     for side, spread in training["by_round"].items():
-        print(f"  against {side}, time-weighted over the 36: {min(spread):.2f} to {max(spread):.2f} by round")
-    print(f"  whole table: {len(SPACE) * SEEDS} runs x {RECIPE.epochs} epochs, estimated")
+        cli.answer(f"  against {side}, time-weighted over the 36: {min(spread):.2f} to {max(spread):.2f} by round")
+    cli.answer(f"  whole table: {len(SPACE) * SEEDS} runs x {RECIPE.epochs} epochs, estimated")
     for side, why in absent.items():
-        print(f"  {side}: not measured: {why}")
+        cli.answer(f"  {side}: not measured: {why}")
 
-    print("\nours, all cores together; memory of one worker and of the plain loop; first steps in seconds")
+    cli.answer("\nours, all cores together; memory of one worker and of the plain loop; first steps in seconds")
     heads = ("evaluate/s", "TFLOP/s", "of peak", "traffic", "MB", "MB plain")
     first = "".join(f"{'1st ' + s:>13}" for s in others)
-    print(f"{'':<11}" + "".join(f"{head:>11}" for head in heads) + first)
+    cli.answer(f"{'':<11}" + "".join(f"{head:>11}" for head in heads) + first)
     for config, row in training["by_config"].items():
         memory = cells(row["peak_memory_mb"], [OURS, "plain"], 11, ",.0f")
         peak = traffic = "-"
         if rates:
             peak, traffic = f"{row['fraction_of_matrix_peak'][OURS]:.0%}", f"{row['unfused_traffic_over_copy']:.0%}"
-        print(
+        cli.answer(
             f"{config:<11}{row['evaluation_images_per_second']:>11,.0f}{row['tflops'][OURS]:>11.2f}{peak:>11}{traffic:>11}"
             f"{memory}{cells(row['first_step_seconds'], others, 13, '.1f')}"
         )
     if rates:
-        print(
+        cli.answer(
             f"  the machine, all cores at once: {rates['bf16_flops_per_second'] / 1e12:.2f} TFLOP/s in bf16, "
             f"{rates['fp32_flops_per_second'] / 1e12:.2f} in fp32, copies {rates['copy_bytes_per_second'] / 1e9:.1f} GB/s"
         )
     for name, found in result.get("growth", {}).items():
         if name != "config":
             text = ", ".join(f"{key}: {value:,.0f}" for key, value in found.items())
-            print(f"  images/s at {result['growth']['config']} by {name.replace('_', ' ')}: {text}")
+            cli.answer(f"  images/s at {result['growth']['config']} by {name.replace('_', ' ')}: {text}")
 
-    print()
+    cli.answer("")
     for r in result["requirements"]:
         verdict = {True: "met", False: "NOT MET", None: "not measured"}[r["met"]]
         value = "" if r["value"] is None else f"{r['value']:,.2f}"
-        print(f"required: {r['what']:<63}{value:>11}   at least {r['at_least']:,g}: {verdict}")
+        cli.answer(f"required: {r['what']:<63}{value:>11}   at least {r['at_least']:,g}: {verdict}")
     if not result["requirements"]:
-        print("no requirement is set for so many neighbours on so many cores")
+        cli.answer("no requirement is set for so many neighbours on so many cores")
     if not result["beside"] and result["share_of_cores_ours"] < QUIET:
-        print(f"not a quiet machine: our workers got {result['share_of_cores_ours']:.0%} of their cores; measure again")
-    print(f"\nwritten: {out}")
+        cli.answer(
+            f"not a quiet machine: our workers got {result['share_of_cores_ours']:.0%} of their cores; measure again"
+        )
+    cli.answer(f"\nwritten: {out}")
 
 
 def arguments() -> cli.Parser:
@@ -349,7 +353,7 @@ def arguments() -> cli.Parser:
 def chosen_sides(given: Sequence[str] | None, quick: bool) -> tuple[list[str], dict[str, str]]:
     """(sides to measure, ours first; why which of the others are not)."""
     if unknown := sorted(set(given or ()) - set(SIDES)):
-        raise UsageError(f"--sides {unknown[0]}: choose from {', '.join(SIDES)}")
+        raise UsageError(f"--sides {unknown[0]}: {choices(unknown[0], SIDES)}")
     asked = {OURS, *(given or [side for side in SIDES if not (quick and side == "compiled")])}
     why = "not asked for" if given else "left out by --quick, --sides asks for it"
     return [side for side in SIDES if side in asked], {side: why for side in SIDES if side not in asked}
@@ -411,7 +415,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
     print_table(result, out)
     if options.figures and not figures.lacking():
         for path in figures.draw(out):
-            print(f"written: {path}")
+            cli.answer(f"written: {path}")
     return 0
 
 

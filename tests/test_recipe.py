@@ -187,3 +187,9 @@ def test_search_recipes_refuse_their_own_fields_too():
     assert "curve_images" in refusal(SearchRecipe, curve_images=-1)
     assert "calibrated, batch" in refusal(SearchRecipe, bn="running")
     assert "epochs" in refusal(SearchRecipe, epochs=0)
+
+
+def test_more_threads_than_any_machine_has_are_refused_in_our_own_words():
+    with pytest.raises(UsageError, match="threads is 20000: it must be a whole number from 1 to 1024"):
+        Recipe(threads=20000)
+    assert Recipe(threads=1024).threads == 1024

@@ -1,5 +1,8 @@
 """The report: one page and its files, from what lies under an output folder."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +10,7 @@ import pytest
 import benchmark
 from benchmark import report
 from benchmark.errors import UsageError
+from benchmark.scoring import versus
 from benchmark.scoring.ranking import Ranking, ranking_json
 from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Row
@@ -57,8 +61,8 @@ def test_resolutions_that_were_weighed_are_drawn(tmp_path):
     (tmp_path / "rankings" / "a.json").write_text(ranking_json(made))
     report.main(["--out", str(tmp_path)])
     page = (tmp_path / "report" / "README.md").read_text()
-    assert "![resolutions that mixing found](mixing-nodata-seed4-resolutions.png)" in page
-    assert (tmp_path / "report" / "mixing-nodata-seed4-resolutions.png").stat().st_size > 10_000
+    assert "![resolutions](resolutions-mixing.png)" in page
+    assert (tmp_path / "report" / "resolutions-mixing.png").stat().st_size > 10_000
     assert f"{found} (outside the space)" in page
 
 
@@ -68,7 +72,7 @@ def test_weights_of_another_kind_are_not_drawn(tmp_path, weights):
     made = Ranking(TABLE.space.name, tuple(MEANS), None, "cifar10", "mixing", {}, {"seed": 4}, {"weights": weights})
     (tmp_path / "rankings" / "a.json").write_text(ranking_json(made))
     report.main(["--out", str(tmp_path)])
-    assert "resolutions that" not in (tmp_path / "report" / "README.md").read_text()
+    assert "Resolutions that" not in (tmp_path / "report" / "README.md").read_text()
 
 
 def test_a_folder_that_is_not_there(tmp_path):
@@ -97,7 +101,7 @@ def test_copies_of_a_table_are_told_once(tmp_path):
     write_table(own, tmp_path / "tables")
     report.main(["--out", str(tmp_path)])
     page = (tmp_path / "report" / "README.md").read_text()
-    assert [line for line in page.splitlines() if line.startswith("## ")] == ["## published", "## own", "## Rankings"]
+    assert [line for line in page.splitlines() if line.startswith("## ")] == ["## published", "## own"]
     for table in (TABLE, own):
         write_table(table, tmp_path / "copies")
         for ending in ("csv", "json"):
@@ -110,16 +114,104 @@ def test_copies_of_a_table_are_told_once(tmp_path):
 def test_a_rankings_file_cannot_say_where_a_figure_goes(tmp_path):
     out = tmp_path / "one" / "out"
     out.mkdir(parents=True)
-    keep(out, "a", MEANS, seed="../../x")
+    weights = np.random.default_rng(1).dirichlet((1, 1, 1), 9).tolist()
+    for name in ("../../x", "a/b" * 200, "a/b" * 200 + "c", "$\\frac\x1b|\n"):
+        made = Ranking(
+            TABLE.space.name, tuple(MEANS), None, "cifar10", name, {}, {"seed": name}, {"weights": [weights]}
+        )
+        (out / "rankings").mkdir(exist_ok=True)
+        (out / "rankings" / f"{abs(hash(name))}.json").write_text(ranking_json(made))
     report.main(["--out", str(out)])
     assert [path.name for path in out.iterdir() if path.name not in ("rankings", "report")] == []
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["out"]
-    assert len(list((out / "report").glob("planted-nodata-seed.._.._x-vs-published.png"))) == 1
+    assert len(list((out / "report").glob("resolutions-*.png"))) == 4
+    page = (out / "report" / "README.md").read_text()
+    assert "\x1b" not in page
+    row = next(line for line in page.splitlines() if line.startswith("| $"))
+    assert row.replace("\\|", "").count("|") == 9
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures of a report by name, as matplotlib holds them."""
+    drawn = {}
+    save = report._save
+    monkeypatch.setattr(report, "_save", lambda figure, folder, name: drawn.update({name: figure}) or save(figure, folder, name))  # fmt: skip
+    return drawn
+
+
+def test_a_method_has_one_colour_and_marker_in_every_figure(tmp_path, figures):
+    noise = np.random.default_rng(0).standard_normal((2, 3, 36))
+    for number in range(2):
+        for seed in range(3):
+            points = [MEANS + 5 * noise[number, seed], MEANS + noise[number, seed]]
+            keep(tmp_path, f"{number}-{seed}", points[-1], seed, points, M=number)
+    report.main(["--out", str(tmp_path)])
+    styles = report._styles(["planted M=1", "planted M=0"])
+    assert len({style.colour for style in styles.values()}) == len({style.marker for style in styles.values()}) == 2
+    for panel in figures["budget-published"].axes:
+        for label, style in styles.items():
+            [strong] = [line for line in panel.lines if line.get_label() == label]
+            assert strong.get_marker() == style.marker
+            same = [line for line in panel.lines if line.get_color() == strong.get_color() == style.colour]
+            assert len(same) == 4  # three seeds and their mean
+            seeds = [line.get_ydata() for line in same if line is not strong]
+            assert strong.get_ydata() == pytest.approx(np.mean(seeds, axis=0))
+            assert all(line.get_linewidth() < strong.get_linewidth() for line in same if line is not strong)
+    colours = [tuple(panel.collections[0].get_facecolor()[0][:3]) for panel in figures["methods-published"].axes]
+    from matplotlib.colors import to_rgb
+
+    assert colours == [to_rgb(styles[f"planted M={number}"].colour) for number in range(2)]
+
+
+def test_no_two_of_many_methods_are_drawn_alike():
+    styles = report._styles(map(str, range(100)))
+    assert len(set(styles.values())) == 100
+    assert report._styles(map(str, reversed(range(100)))) == styles
+
+
+def test_one_table_of_all_methods_stands_above_every_seed(tmp_path):
+    for seed in range(3):
+        keep(tmp_path, f"a{seed}", MEANS + np.random.default_rng(seed).standard_normal(36), seed, M=1)
+        keep(tmp_path, f"b{seed}", -MEANS, seed, M=2)
+    report.main(["--out", str(tmp_path)])
+    lines = (tmp_path / "report" / "README.md").read_text().splitlines()
+    start = lines.index("| method | seeds | tau-b | 95 % | given MACs | pick | accuracy % | regret |") + 2
+    rows = [line.strip("| ").split(" | ") for line in lines[start : start + 3]]
+    assert [row[:2] for row in rows] == [["planted M=1", "3"], ["counting MACs", "1"], ["planted M=2", "3"]]
+    given = versus.entrants([report.read_ranking(p) for p in sorted((tmp_path / "rankings").iterdir())], TABLE)
+    assert rows[0][2] == f"{benchmark.score(given['planted M=1'], TABLE).tau:.3f}"
+    first = lines.index("```")
+    assert first > lines.index("## Every seed against published") > start
+    assert sum(line.startswith("seed ") for line in lines[first:]) == 6
+    assert {path.name for path in (tmp_path / "report").glob("*.png")} == {"published.png", "methods-published.png"}
+
+
+def test_rankings_that_are_no_seeds_of_one_method_are_scored_one_by_one(tmp_path):
+    keep(tmp_path, "a", MEANS, 0)
+    keep(tmp_path, "b", -MEANS, 0)
+    report.main(["--out", str(tmp_path)])
+    page = (tmp_path / "report" / "README.md").read_text()
+    assert "| planted, 1 of 2 | 1 | 1.000 |" in page
+    assert "| planted, 2 of 2 | 1 | -1.000 |" in page
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
+def test_a_backend_that_a_notebook_has_set_decides_nothing(tmp_path, environment, backend):
+    code = "import os, sys; from benchmark import report; report.main(sys.argv[1:]); print(os.environ['MPLBACKEND'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--out", str(tmp_path)],
+        env=environment | {"MPLBACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == backend  # left as it was
+    assert (tmp_path / "report" / "published.png").exists()
 
 
 def test_one_long_option_does_not_end_the_report(tmp_path):
     keep(tmp_path, "a", MEANS, note="x" * 300)
     keep(tmp_path, "b", MEANS, note="x" * 301)
     report.main(["--out", str(tmp_path)])
-    figures = [path.name for path in (tmp_path / "report").glob("planted-notexxx*.png")]
-    assert len(figures) == 2

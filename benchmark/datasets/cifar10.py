@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 import sys
+import tarfile
 import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from benchmark.cli import say
 from benchmark.datasets.sets import Dataset, Facts, Images
 from benchmark.errors import Failure, UsageError
+from benchmark.given import read_bytes
 
 CIFAR10 = Facts("cifar10", 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 CIFAR10_FOLDER = "cifar-10-batches-py"
@@ -30,20 +32,26 @@ CIFAR10_FILES = {
     "data_batch_5": ("d91802434d8376bbaeeadf58a737e3a1b12ac839077e931237e0dcd43adcb154", 31035623),
     "test_batch": ("f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831", 31035526),
 }
+CIFAR10_ARCHIVE = "cifar-10-python.tar.gz"
 CIFAR10_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
 
 def _by_hand(root: Path) -> str:
-    return f"fetch cifar-10-python.tar.gz from {CIFAR10_PAGE} and unpack it in {root}, or train on --dataset synthetic"
+    return f"fetch {CIFAR10_ARCHIVE} from {CIFAR10_PAGE} and unpack it in {root}, or train on --dataset synthetic"
+
+
+def cifar10_folder(root: Path) -> Path:
+    """Where the official files are, or belong: below the root, or in it where somebody names their own folder."""
+    return root if (root / next(iter(CIFAR10_FILES))).is_file() else root / CIFAR10_FOLDER
 
 
 def read_cifar10(root: Path) -> tuple[dict[str, bytes], list[str]]:
     """The official files below root by name, and what is wrong with them, one line each; empty when all six are right."""
     files, faults = {}, []
     for name, (sha256, size) in CIFAR10_FILES.items():
-        path = root / CIFAR10_FOLDER / name
+        path = cifar10_folder(root) / name
         try:
-            data = path.read_bytes()
+            data = read_bytes(path)
         except FileNotFoundError:
             faults.append(f"{path} is missing")
             continue
@@ -59,9 +67,12 @@ def read_cifar10(root: Path) -> tuple[dict[str, bytes], list[str]]:
 
 def load_cifar10(root: Path, download: bool) -> Dataset[Images]:
     """From the files below `root`, which are fetched where none are. Raises as `named.load` does."""
-    folder = root / CIFAR10_FOLDER
+    folder = cifar10_folder(root)
     if download and not folder.exists():
-        _download_cifar10(root)
+        if (archive := root / CIFAR10_ARCHIVE).is_file():
+            _unpack_cifar10(archive)
+        else:
+            _download_cifar10(root)
     files, faults = read_cifar10(root)
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
@@ -85,6 +96,25 @@ def load_cifar10(root: Path, download: bool) -> Dataset[Images]:
 def cifar10_checksum() -> str:
     """By which records name the official files: SHA-256 over theirs."""
     return hashlib.sha256("".join(sha256 for sha256, _ in CIFAR10_FILES.values()).encode()).hexdigest()
+
+
+def _unpack_cifar10(archive: Path) -> None:
+    """Unpacks the official archive where it lies; what is in it appears in one rename, and is checked like all files."""
+    folder = archive.parent / CIFAR10_FOLDER
+    say(f"unpacking {archive} ...")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=archive.parent) as scratch:
+            (Path(scratch) / CIFAR10_FOLDER).mkdir()
+            with tarfile.open(archive) as packed:
+                for name in CIFAR10_FILES:
+                    member = packed.extractfile(f"{CIFAR10_FOLDER}/{name}")
+                    assert member is not None, f"{name} is no file"
+                    (Path(scratch) / CIFAR10_FOLDER / name).write_bytes(member.read())
+            if not folder.exists():  # else another process was quicker
+                os.rename(Path(scratch) / CIFAR10_FOLDER, folder)
+    except Exception as error:  # gzip, zlib, tarfile and the system have many kinds; each means that it stays packed
+        reason = " ".join(str(error).split())[:120]
+        raise UsageError(f"{archive} cannot be unpacked ({reason}): remove it, or {_by_hand(archive.parent)}") from None
 
 
 def _download_cifar10(root: Path) -> None:

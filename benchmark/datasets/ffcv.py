@@ -293,12 +293,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for split, source in _sources(options).items():
         path = beton_path(root, options.dataset, split)
         if path.exists() and _stands(path, encoding, options.side):
-            print(f"{path}: there already, verified")
+            cli.answer(f"{path}: there already, verified")
             continue
         if isinstance(source, Folder):
             source.scan(f"looking at {options.dataset} {split}")
         write(path, source, options.dataset, split, encoding, options.side)
-        print(f"{path}: {len(source):,} images, {path.stat().st_size:,} bytes, {encoding}")
+        cli.answer(f"{path}: {len(source):,} images, {path.stat().st_size:,} bytes, {encoding}")
     return 0
 
 

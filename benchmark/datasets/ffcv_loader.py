@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmark.datasets import cifar10, named, sets
 from benchmark.datasets.beton import Statement, available_cores, beton_path, library, torch_threads_kept, write_again
-from benchmark.errors import Failure, UsageError
+from benchmark.errors import Failure, UsageError, choices
 
 PATIENCE = 300.0  # seconds without a batch after which an epoch has failed; compiling takes some of the first ones
 POLL = 0.2
@@ -153,7 +153,7 @@ def _epoch_class() -> Any:
 def load(name: str, root: Path | str | None = None) -> sets.Dataset[sets.Streamed]:
     """A known data set from its two files below `root`. Raises UsageError for what is missing, damaged or foreign."""
     if name not in named.KNOWN:
-        raise UsageError(f"unknown data set '{name}': choose from {', '.join(named.KNOWN)}")
+        raise UsageError(f"unknown data set '{name}': {choices(name, named.KNOWN)}")
     place = Path(root) if root is not None else named.default_root()
     found = {split: Beton.open(beton_path(place, name, split)) for split in ("train", "test")}
     checksum = found["train"].stated.checksum

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from benchmark.cli import LOADERS
 from benchmark.datasets import beton, ffcv_loader, named, sets
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
 
 
 def require_loader(loader: str) -> None:
     """Raises UsageError for a loader that is unknown or not installed, Failure for one that is broken."""
     if loader not in LOADERS:
-        raise UsageError(f"unknown loader '{loader}': choose from {', '.join(LOADERS)}")
+        raise UsageError(f"unknown loader '{loader}': {choices(loader, LOADERS)}")
     if loader == "ffcv":
         beton.library()
 

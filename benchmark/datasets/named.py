@@ -9,21 +9,29 @@ from pathlib import Path
 
 import torch
 
-from benchmark.cli import Parser, add_data
+from benchmark.cli import Parser, add_data, answer
 from benchmark.datasets.cifar10 import CIFAR10, load_cifar10
 from benchmark.datasets.sets import Dataset, Facts, Images
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
 
 SYNTHETIC = Facts("synthetic", 10, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 KNOWN = {facts.name: facts for facts in (CIFAR10, SYNTHETIC)}
 
 
 def default_root() -> Path:
-    """`$NASBENCH_POOLING_DATA`, else the user's cache."""
-    if given := os.environ.get("NASBENCH_POOLING_DATA"):
-        return Path(given)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "nas-bench-pooling"
+    """`$NASBENCH_POOLING_DATA`, where `~` is the user's home, else the user's cache.
+
+    Raises UsageError for a user who has no home, as in some containers.
+    """
+    given = os.environ.get("NASBENCH_POOLING_DATA")
+    try:
+        if given:
+            return Path(given).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas-bench-pooling"
+    except RuntimeError:
+        raise UsageError(
+            f"there is no home folder for {given or 'the data'}: set NASBENCH_POOLING_DATA to a whole path, or give --data"
+        ) from None
 
 
 def load(name: str, root: Path | str | None = None, download: bool = True) -> Dataset[Images]:
@@ -36,7 +44,7 @@ def load(name: str, root: Path | str | None = None, download: bool = True) -> Da
         return _synthetic()
     if name == "cifar10":
         return load_cifar10(Path(root) if root is not None else default_root(), download)
-    raise UsageError(f"unknown data set '{name}': choose from {', '.join(KNOWN)}")
+    raise UsageError(f"unknown data set '{name}': {choices(name, KNOWN)}")
 
 
 def _synthetic() -> Dataset[Images]:
@@ -59,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_data(parser)
     options = parser.parse(argv)
     found = load("cifar10", options.data)
-    print(
+    answer(
         f"CIFAR-10 is in {options.data or default_root()}: {len(found.train):,} + {len(found.test):,} images, checked"
     )
     return 0

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
 
 CLASSES = 10
 SIDE = 32
@@ -57,7 +57,7 @@ def generate(images: int, seed: int, split: str = "train") -> tuple[np.ndarray, 
     seed or a negative number of images.
     """
     if split not in SPLITS:
-        raise UsageError(f"unknown split '{split}': choose from {', '.join(SPLITS)}")
+        raise UsageError(f"unknown split '{split}': {choices(split, SPLITS)}")
     if images < 0 or seed < 0:
         raise UsageError(f"{images} images from seed {seed}: both must be 0 or more")
     # A spawn key, since a seed's words are padded with zeros: (2**32, "train") would else equal (0, "test").

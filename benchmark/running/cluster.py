@@ -35,7 +35,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import cli
-from benchmark.errors import Failure, UsageError
+from benchmark.errors import Failure, UsageError, choices
+from benchmark.given import read_bytes
 from benchmark.running import files
 from benchmark.running.node import Task, failures, last_line
 from benchmark.running.slurm import ask_slurm, clean_environment, max_array_size, no_slurm
@@ -82,7 +83,7 @@ class Settings:
     def read(cls, path: Path | str) -> Settings:
         """The settings in a TOML file. Raises UsageError naming the key at fault and the valid ones."""
         try:
-            said = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            said = tomllib.loads(read_bytes(path).decode())
         except OSError as error:
             raise UsageError(
                 f"cluster settings '{path}' cannot be read ({error.strerror or error}): name a file with --cluster"
@@ -91,7 +92,7 @@ class Settings:
             raise UsageError(f"{path}: not TOML ({error})") from None
         known = [entry.name for entry in fields(cls)]
         if unknown := [key for key in said if key not in known]:
-            raise UsageError(f"{path}: unknown key '{unknown[0]}': the keys are {', '.join(known)}")
+            raise UsageError(f"{path}: unknown key '{unknown[0]}': {choices(unknown[0], known, 'the keys are')}")
         for entry in fields(cls):
             value = said.get(entry.name)
             kinds, words = next(of for start, of in KINDS.items() if str(entry.type).startswith(start))

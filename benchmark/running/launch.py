@@ -66,6 +66,9 @@ class Spoiled(Exception):
 
 def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
     """A worker: takes positions from the pipe until it closes."""
+    if sys.stderr is not None:  # what functions and their libraries print is no result of the command that asked
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
     stopping = False
 
     def ask_to_stop(*_: Any) -> None:
@@ -92,6 +95,8 @@ def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
             pipe.send((kind, position, payload))
         except OSError:  # the parent hung up: it was told to end at once, and nobody is left to read a traceback
             os._exit(1)
+
+    tell("began", -1, None)
 
     def run(position: int) -> Generator[None, None, Answer]:
         def report(news: Any) -> None:
@@ -123,6 +128,8 @@ def _work(function: Function, items: Sequence[Any], pipe: Connection) -> None:
             except Spoiled as error:
                 tell("spoiled", position, _one_line(error))
                 os._exit(1)  # not even the interpreter's own end can be trusted
+            except SystemExit as error:  # of a library that takes itself for the program
+                tell("failed", position, f"it ended with sys.exit({error.code!r}) where an answer was expected")
             except Exception as error:
                 tell("failed", position, _one_line(error))
             del under_way[position]
@@ -146,11 +153,28 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})".split())
 
 
+def _why_it_ended(code: int | None, began: bool) -> str:
+    """What the exit code of a process says that ended with an item under way."""
+    if code is not None and code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return f"its process was ended by {name}" + (" (out of memory, or killed)" if name == "SIGKILL" else "")
+    if not began:
+        return (
+            f"its process ended with code {code} before it could begin: what it said stands above. A program of your own "
+            'must keep what it does below `if __name__ == "__main__":`, for each worker reads it first'
+        )
+    return f"its process ended itself with code {code}, without an answer"
+
+
 @dataclass
 class _Worker:
     process: multiprocessing.process.BaseProcess
     pipe: Connection
     positions: set[int] = field(default_factory=set)
+    began: bool = False
 
 
 def launch(
@@ -251,11 +275,13 @@ def launch(
                     lost.add(position)
                     waiting.insert(0, position)
                 else:
-                    why = f"its process ended with code {worker.process.exitcode} (out of memory, or killed)"
-                    outcome.failed.setdefault(position, why)
+                    outcome.failed.setdefault(position, _why_it_ended(worker.process.exitcode, worker.began))
             workers.remove(worker)
             if not stopping and (waiting or held):
                 workers.append(start_worker())
+            return
+        if kind == "began":
+            worker.began = True
             return
         if kind == "news":
             report(position, payload)

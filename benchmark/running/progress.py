@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from benchmark.cli import readable, say
+from benchmark.output import printable
 
 LOG_SECONDS = 20.0
 
@@ -24,14 +25,14 @@ class ProgressLine:
     """
 
     def __init__(self, title: str, works: Sequence[float], names: Sequence[str]) -> None:
-        self.title, self.works, self.names = title, works, names
+        self.title, self.works, self.names = printable(title), works, [printable(name) for name in names]
         self._fractions = [0.0] * len(works)
         self._images: dict[int, tuple[int, int]] = {}  # position -> first count heard, latest: it may be a resumed one
         self._began: tuple[float, float] | None = None  # when the first news came, and the work done before
         self._said = time.monotonic()
         self._waiting_said = False
         columns = (
-            TextColumn(title, markup=False),
+            TextColumn(self.title, markup=False),
             BarColumn(),
             TextColumn("{task.percentage:.1f}%"),
             TextColumn("{task.fields[words]}", markup=False),  # [4,3,3] is no markup

@@ -10,12 +10,14 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError
 from benchmark.scoring.ranking import Ranking
 from benchmark.spaces.costs import macs
 from benchmark.spaces.space import Config, PoolingSpace
+from benchmark.tables.files import load_table
 from benchmark.tables.table import GroundTruth, Row
 
 if TYPE_CHECKING:
@@ -239,7 +241,7 @@ class Score:
 
 def score(
     ranking: Ranking | Mapping[Any, float] | Sequence[float] | Sequence[Ranking] | Any,
-    table: GroundTruth,
+    table: GroundTruth | str | Path | None = None,
     *,
     draws: int = 2000,
 ) -> Score:
@@ -247,7 +249,8 @@ def score(
 
     ranking  a Ranking; {configuration: score}; C scores in canonical order (list, array, pandas Series, the
              last also indexed by configuration); or several Rankings of one method, with different seeds
-    table    complete, and of the ranking's space and data set
+    table    complete, and of the ranking's space and data set; or its name or path, as `load_table` takes them. It must
+             be given: what a score is against is never a default
     draws    number of simulated tables, for intervals and ceilings
 
     tau-b (Kendall, 1945) is scipy's, between scores and the table's means; signed, so a reversed ranking is
@@ -270,8 +273,13 @@ def score(
 
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 2:
         raise UsageError(f"draws is {draws!r}: it must be a whole number of 2 or more; 2000 is usual")
+    if isinstance(table, str | Path):
+        table = load_table(table)
     if not isinstance(table, GroundTruth):
-        raise UsageError(f"{str(table)[:80]!r} is no table: give one as benchmark.load_table('published') does")
+        said = "no table is given" if table is None else f"{str(table)[:80]!r} is no table"
+        raise UsageError(
+            f"{said}: write benchmark.score(scores, 'published'), or benchmark.load_table(PATH) for another"
+        )
     table.require_complete()
     space = table.space
     rankings = _rankings(ranking, table)

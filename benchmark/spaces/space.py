@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import combinations
 from operator import index
 
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
 
 
 @dataclass(frozen=True, order=True)
@@ -190,7 +190,7 @@ def load_space(name: str = "resnet20-cifar10") -> PoolingSpace:
     try:
         return SPACES[name]
     except (KeyError, TypeError):
-        raise UsageError(f"unknown space '{name}': choose from {', '.join(SPACES)}") from None
+        raise UsageError(f"unknown space '{name}': {choices(name, SPACES)}") from None
 
 
 def require_trainable(space: PoolingSpace) -> None:

@@ -18,7 +18,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
+from benchmark.given import plain_number, read_bytes
 from benchmark.recipe import CURVES
 from benchmark.running.files import write_atomically
 from benchmark.spaces.space import Config, PoolingSpace, load_space
@@ -108,7 +109,7 @@ def load_table(name_or_path: str | Path = "published") -> GroundTruth:
     stem = next((text.removesuffix(end) for end in _SUFFIXES if text.endswith(end)), text)
     if not any(os.path.isfile(stem + end) for end in _SUFFIXES):
         raise UsageError(
-            f"no table {text[:200]!r}: the shipped ones are {', '.join(shipped) or 'none'}; "
+            f"no table {text[:200]!r}: {choices(text, shipped, 'the shipped ones are')}; "
             "the path of a table's .csv or .json works too"
         )
     return _read(Path(stem))
@@ -203,7 +204,7 @@ def _read_curves(path: Path, space: PoolingSpace) -> dict[tuple[Config, int], di
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig")
     except OSError as error:
         raise _unreadable(f"cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
@@ -248,7 +249,7 @@ def _int(text: str) -> int:
 
 def _float(text: str) -> float:
     try:
-        number = float(text)
+        number = float(plain_number(text))
     except ValueError:
         raise _unreadable(f"{text[:40]!r} is no number") from None
     if not math.isfinite(number):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 LOSS_DECIMALS = 5  # of the losses in a table; accuracies are kept as they are
 DECIMALS = 10  # of means and stds, so that the last bits of a sum break no tie
+_NOT_SAID: Any = object()  # of what a query must say, to whoever leaves it out in one line that shows the call
 COLUMNS = ["number", "config", "mean", "std", "n"]
 
 
@@ -277,11 +278,11 @@ class GroundTruth:
         self,
         config: Config | str | Iterable[int],
         *,
-        seed: int | str | None,
-        epoch: int | str | None,
-        split: str,
+        seed: int | str | None = _NOT_SAID,
+        epoch: int | str | None = _NOT_SAID,
+        split: str = _NOT_SAID,
     ) -> float:
-        """Accuracy in per cent. Seed, epoch and split have no default, so that no query means less than it says.
+        """Accuracy in per cent. Seed, epoch and split must be given, so that no query means less than it says.
 
         config  a Config, "[4,3,3]" or a sequence of whole numbers
         seed    one of the table's seeds; None or "mean": the mean over the seeds that the configuration has
@@ -291,6 +292,11 @@ class GroundTruth:
 
         Raises UsageError, saying what there is, for whatever the table does not hold.
         """
+        if any(said is _NOT_SAID for said in (seed, epoch, split)):
+            raise UsageError(
+                "a query names seed, epoch and split; the mean over seeds after the last epoch is "
+                f"table.query('{self.space.default}', seed=None, epoch=None, split='test')"
+            )
         if split == "val":
             raise UsageError(
                 "the ground truth trains on all training images, so it has no validation accuracy: ask for split='test'"

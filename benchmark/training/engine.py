@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.cli import say
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, choices
 from benchmark.recipe import Recipe
 from benchmark.spaces import networks
 from benchmark.spaces.space import PoolingSpace
@@ -263,7 +263,7 @@ def learners(made: Sequence[nn.Module], recipe: Recipe, device: torch.device, en
 def require_engine(engine: str, device: torch.device) -> None:
     """Raises UsageError for an engine that is unknown or that the device has not."""
     if engine != "auto" and engine not in ENGINES:
-        raise UsageError(f"unknown engine '{engine}': choose from auto, {', '.join(ENGINES)}")
+        raise UsageError(f"unknown engine '{engine}': {choices(engine, ['auto', *ENGINES])}")
     if device.type != "cuda" and engine not in ("auto", "eager"):
         raise UsageError(f"engine '{engine}' needs a GPU: use --engine eager on {device}")
 

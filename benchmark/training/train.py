@@ -26,7 +26,7 @@ import torch
 from benchmark.cli import say
 from benchmark.datasets import crops, sets
 from benchmark.datasets.batches import Batches, StreamedBatches, served
-from benchmark.errors import Failure, UsageError
+from benchmark.errors import Failure, UsageError, choices
 from benchmark.recipe import CURVES, Recipe
 from benchmark.running.files import write_atomically
 from benchmark.spaces import costs, networks
@@ -44,7 +44,7 @@ def device_named(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name, re.ASCII):
-        raise UsageError(f"unknown device '{name}': choose from auto, cpu, cuda, cuda:N")
+        raise UsageError(f"unknown device '{name}': {choices(name, ['auto', 'cpu', 'cuda', 'cuda:N'])}")
     device = torch.device("cuda:0" if name == "cuda" else name)  # with its number, as tensors state it
     if device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise UsageError(f"device '{name}' is not there: torch sees {torch.cuda.device_count()} GPUs; use --device cpu")

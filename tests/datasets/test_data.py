@@ -1,11 +1,13 @@
 """Data: crops, flips, order and split from seeds alone; faults in the files are named before anything is unpickled."""
 
+import argparse
 import hashlib
 import json
 import os
 import pickle
 import shutil
 import socket
+import tarfile
 from dataclasses import replace
 from urllib.error import URLError
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark import cli
 from benchmark.datasets import cifar10, crops, named, sets
 from benchmark.datasets.batches import Batches
 from benchmark.datasets.halves import split_in_half, store_split
@@ -504,6 +507,57 @@ def test_data_that_is_there_is_not_downloaded_again(official):
     named.load("cifar10", official)  # the fixture fails the test on any download
     (official / cifar10.CIFAR10_FOLDER / "data_batch_1").unlink()
     one_line(lambda: named.load("cifar10", official), UsageError)  # nor over what is there in part
+
+
+def test_the_folder_of_the_files_itself_may_be_named(official, tmp_path):
+    assert torch.equal(
+        named.load("cifar10", official / cifar10.CIFAR10_FOLDER).test.pixels,
+        named.load("cifar10", official).test.pixels,
+    )
+    (official / cifar10.CIFAR10_FOLDER).rename(tmp_path / "mine")  # whatever it is called
+    assert len(named.load("cifar10", tmp_path / "mine").train) == 100
+    (tmp_path / "mine" / "test_batch").write_bytes(b"")
+    message = one_line(lambda: named.load("cifar10", tmp_path / "mine"), UsageError)
+    assert f"{tmp_path / 'mine' / 'test_batch'} is not the official file" in message
+
+
+def test_an_archive_that_lies_there_is_unpacked(official, capsys):
+    expected = named.load("cifar10", official).test.pixels
+    with tarfile.open(official / cifar10.CIFAR10_ARCHIVE, "w:gz") as archive:
+        archive.add(official / cifar10.CIFAR10_FOLDER, cifar10.CIFAR10_FOLDER)
+    shutil.rmtree(official / cifar10.CIFAR10_FOLDER)
+    assert torch.equal(named.load("cifar10", official).test.pixels, expected)  # the fixture forbids a download
+    assert f"unpacking {official / cifar10.CIFAR10_ARCHIVE}" in capsys.readouterr().err
+    assert sorted(path.name for path in official.iterdir()) == sorted([cifar10.CIFAR10_ARCHIVE, cifar10.CIFAR10_FOLDER])
+
+
+@pytest.mark.parametrize("damage", ["cut short", "no archive", "another archive"])
+def test_an_archive_that_cannot_be_unpacked_is_named(official, damage):
+    path = official / cifar10.CIFAR10_ARCHIVE
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(
+            official / cifar10.CIFAR10_FOLDER, "other" if damage == "another archive" else cifar10.CIFAR10_FOLDER
+        )
+    shutil.rmtree(official / cifar10.CIFAR10_FOLDER)
+    if damage != "another archive":
+        path.write_bytes(path.read_bytes()[:5000] if damage == "cut short" else b"<html>")
+    assert f"{path} cannot be unpacked" in one_line(lambda: named.load("cifar10", official), UsageError)
+    assert list(official.iterdir()) == [path]
+
+
+def test_home_may_be_written_short_and_may_be_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NASBENCH_POOLING_DATA", "~/data")
+    assert named.default_root() == tmp_path / "data"
+    assert cli.folder("~/out") == str(tmp_path / "out")
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", dict[int, str]().__getitem__)  # as for a user that a container was given
+    with pytest.raises(argparse.ArgumentTypeError, match="home of nobody"):
+        cli.folder("~/out")
+    for given in ("~/data", ""):
+        monkeypatch.setenv("NASBENCH_POOLING_DATA", given)
+        assert "set NASBENCH_POOLING_DATA to a whole path" in one_line(named.default_root, UsageError)
 
 
 # --- with the real CIFAR-10 ---

@@ -41,7 +41,7 @@ def test_the_example_for_gpus_is_valid(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('partion = "gpu"', "unknown key 'partion': the keys are partition, account, "),
+        ('partion = "gpu"', "unknown key 'partion': did you mean partition? the keys are partition, account, "),
         ("partition = 3", "partition is 3: it must be text"),
         ('cpus = "4"', "cpus is '4': it must be a whole number"),
         ("cpus = true", "cpus is True"),

@@ -230,8 +230,8 @@ def test_failures_and_deaths_take_down_their_item_only(processes):
     assert outcome.failed[1].startswith("ValueError: one is odd")
     assert "test_launch.py" in outcome.failed[1]  # where, for an error that is not meant for users
     assert outcome.failed[3] == "3 is odd: give an even number"
-    assert "-9" in outcome.failed[5]
-    assert "code 3" in outcome.failed[7]
+    assert "SIGKILL" in outcome.failed[5]
+    assert "sys.exit(3)" in outcome.failed[7]
     assert not outcome.interrupted
 
 
@@ -411,6 +411,7 @@ def test_a_worker_whose_parent_has_hung_up_goes_without_a_word(capfd):
     worker.start()
     theirs.close()
     ours.send(0)
+    assert ours.recv() == ("began", -1, None)
     assert ours.recv() == ("news", 0, "still here")
     ours.close()
     worker.join(timeout=PATIENCE)
@@ -476,3 +477,31 @@ def test_the_neighbours_of_an_item_that_ends_its_process_are_done_all_the_same(h
     assert sorted(outcome.done) == [1, 2, 3]
     assert list(outcome.failed) == [0]
     assert why in outcome.failed[0]
+
+
+def leaves(item, report, stop):
+    """Ends in each of the ways in which a process can end."""
+    how, number = item
+    {"sys.exit": sys.exit, "os._exit": os._exit, "kill": lambda n: os.kill(os.getpid(), n)}[how](number)
+
+
+def test_each_end_of_a_process_is_called_by_its_name():
+    ends = [("sys.exit", 3), ("sys.exit", 0), ("os._exit", 3), ("kill", signal.SIGSEGV), ("kill", signal.SIGKILL)]
+    failed = launch(leaves, ends, processes=1).failed
+    assert [failed[place] for place in range(5)] == [
+        "it ended with sys.exit(3) where an answer was expected",
+        "it ended with sys.exit(0) where an answer was expected",
+        "its process ended itself with code 3, without an answer",
+        "its process was ended by SIGSEGV",
+        "its process was ended by SIGKILL (out of memory, or killed)",
+    ]
+
+
+def test_a_program_without_a_main_guard_is_told_of_it(tmp_path, run_python):
+    text = "from benchmark.running.launch import launch\nfrom test_launch import leaves\n"
+    (tmp_path / "own.py").write_text(f"{text}print(launch(leaves, [('sys.exit', 3)], processes=1).failed[0])\n")
+    (tmp_path / "test_launch.py").write_text("def leaves(item, report, stop): pass\n")
+    done = run_python("own.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("its process ended with code 1 before it could begin")
+    assert 'if __name__ == "__main__":' in done.stdout

@@ -28,3 +28,12 @@ def test_time_left_follows_the_work_and_the_rate_follows_this_process(monkeypatc
 def test_waiting_for_another_process_is_said_once(monkeypatch, capsys):
     news = [(1.0, 1, None), (2.0, 1, None), (3.0, 0, None)]
     assert lines_of(monkeypatch, capsys, news, [1.0, 1.0], ["a", "b"]) == ["another process is at b: waiting for it"]
+
+
+def test_names_reach_the_terminal_without_what_would_drive_it(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "LOG_SECONDS", -1.0)
+    with progress.ProgressLine("a\x1b[31m", [1.0], ["b\u2028"]) as line:
+        line.report(0, {"fraction": 0.5})
+    assert "a\\x1b[31m" in (said := capsys.readouterr().err)
+    assert "b\\u2028" in said
+    assert not {"\x1b", "\u2028"} & set(said)

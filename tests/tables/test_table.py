@@ -396,7 +396,7 @@ def test_public_names():
 
 
 def test_a_query_names_seed_epoch_and_split(full):
-    with pytest.raises(TypeError, match=r"seed.*epoch.*split"):
+    with pytest.raises(UsageError, match=r"seed=None, epoch=None, split='test'"):
         full.query("[4,3,3]")
 
 

@@ -1,0 +1,34 @@
+"""What users hand in: files that may be anything, and numbers as text. No torch."""
+
+from __future__ import annotations
+
+import errno
+import re
+from functools import partial
+from pathlib import Path
+
+LIMIT = 256 * 2**20  # bytes; a table of the largest space with all its curves has a tenth of it
+
+_NUMBER = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE)
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """All of a file that somebody named, which may be a pipe. Raises OSError, also where it has more than LIMIT bytes.
+
+    A device such as /dev/zero never ends, and /proc/kcore is as long as all memory.
+    """
+    parts, size = [], 0
+    with open(path, "rb") as file:
+        for part in iter(partial(file.read, 2**20), b""):
+            size += len(part)
+            if size > LIMIT:
+                raise OSError(errno.EFBIG, f"more than {LIMIT >> 20} MiB", str(path))
+            parts.append(part)
+    return b"".join(parts)
+
+
+def plain_number(text: str) -> str:
+    """The text of a number without spaces around it. Raises ValueError for what only a programmer would write: 1_05."""
+    if not _NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"'{text[:40]}' is not a number")
+    return text.strip()
