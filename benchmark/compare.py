@@ -29,7 +29,7 @@ from benchmark.comparison import (
     tidy,
 )
 from benchmark.files import write_atomically
-from benchmark.scoring import LEVEL, Simulated
+from benchmark.noise import LEVEL, Simulated
 from benchmark.table import load_table
 
 

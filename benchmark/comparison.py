@@ -10,12 +10,13 @@ import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from benchmark.costs import macs
 from benchmark.errors import UsageError
-from benchmark.scoring import (
+from benchmark.kendall import kendall, partial
+from benchmark.noise import (
     LEVEL,
     Ceiling,
     Estimates,
@@ -23,15 +24,13 @@ from benchmark.scoring import (
     Simulated,
     ceiling_of,
     estimates,
-    kendall,
-    partial,
     percentiles,
     pool,
     redraw,
     redraw_normal,
-    significant_pairs,
     simulated,
 )
+from benchmark.significance import significance
 from benchmark.space import Config
 from benchmark.streams import stream
 from benchmark.table import DECIMALS, GroundTruth, Row, distinct_name
@@ -305,8 +304,9 @@ def compare(a: GroundTruth, b: GroundTruth, *, margin: float = MARGIN, draws: in
     resolved = agree = None
     contradictions: tuple[str, ...] = ()
     if sides[0].resolved is not None and sides[1].resolved is not None:
-        agree = len({*sides[0].resolved} & {*sides[1].resolved})
-        contradictions = tuple(pair for pair in sides[0].resolved if _reversed(pair) in sides[1].resolved)
+        in_b = frozenset(sides[1].resolved)
+        agree = len(in_b.intersection(sides[0].resolved))
+        contradictions = tuple(pair for pair in sides[0].resolved if _reversed(pair) in in_b)
         resolved = agree + len(contradictions)
     return Comparison(
         space=a.space.name,
@@ -461,12 +461,13 @@ def std_spread(rows: Sequence[Row], generator: np.random.Generator, draws: int =
 
 
 def _resolved(rows: Sequence[Row], known: Estimates, noise: Pooled) -> tuple[str, ...]:
-    pairs = combinations(rows, 2)  # in the order of `significant_pairs`
-    return tuple(
-        f"{x.config} > {y.config}" if x.mean > y.mean else f"{y.config} > {x.config}"
-        for (x, y), differs in zip(pairs, significant_pairs(known, noise), strict=True)
-        if differs
-    )
+    """Pairs that differ significantly, better first, in the order of their positions in the space."""
+    pairs = [
+        (better, int(worse))
+        for better, others in significance(known, noise).worse(known)
+        for worse in others.nonzero()[0]
+    ]
+    return tuple(f"{rows[i].config} > {rows[j].config}" for i, j in sorted(pairs, key=sorted))
 
 
 def _reversed(pair: str) -> str:

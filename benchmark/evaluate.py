@@ -31,7 +31,8 @@ from benchmark.errors import Failure, UsageError
 from benchmark.launch import LEAN_ENVIRONMENT, launch
 from benchmark.ranking import NO_RANKING, NoRanking, read_ranking, read_scores
 from benchmark.recipe import SearchRecipe
-from benchmark.scoring import Score, score
+from benchmark.scored import Score
+from benchmark.scoring import score
 from benchmark.search import Search
 from benchmark.space import require_trainable
 from benchmark.table import GroundTruth, distinct_name, load_table

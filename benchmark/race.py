@@ -14,7 +14,7 @@ from benchmark import cli
 from benchmark.errors import Failure, UsageError
 from benchmark.published import BEST, DEFAULT, ROWS, Published, Variant
 from benchmark.ranking import NoRanking
-from benchmark.scoring import Pick, Score
+from benchmark.scored import Pick, Score
 from benchmark.table import GroundTruth, Row
 
 T = TypeVar("T")

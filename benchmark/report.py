@@ -20,7 +20,8 @@ from typing import Any
 from benchmark import cli, costs, versus
 from benchmark.errors import UsageError
 from benchmark.ranking import Ranking, read_ranking
-from benchmark.scoring import Score, score
+from benchmark.scored import Score
+from benchmark.scoring import score
 from benchmark.space import load_space
 from benchmark.table import GroundTruth, distinct_name, load_table
 

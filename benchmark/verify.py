@@ -32,8 +32,8 @@ from benchmark import cli, files, provenance
 from benchmark.build_groundtruth import say_how_long, train_runs
 from benchmark.errors import Failure, UsageError
 from benchmark.ledger import CorruptRecord, Ledger, Run, table_name
+from benchmark.noise import LEVEL, Pooled, pool
 from benchmark.recipe import CURVES, Recipe
-from benchmark.scoring import LEVEL, Pooled, pool
 from benchmark.space import PoolingSpace, require_trainable
 from benchmark.streams import stream
 from benchmark.table import LOSS_DECIMALS, GroundTruth, load_table

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from benchmark.errors import UsageError
+from benchmark.kendall import kendall
+from benchmark.noise import estimates, percentiles, redraw
 from benchmark.ranking import Ranking
-from benchmark.scoring import TOP, estimates, kendall, percentiles, redraw, top_of
+from benchmark.scoring import TOP, top_of
 from benchmark.table import GroundTruth
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from benchmark.scoring import Top
+    from benchmark.scored import Top
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from benchmark.comparison import compare, seeds_needed, std_spread
 from benchmark.costs import macs
 from benchmark.errors import UsageError
 from benchmark.ledger import Ledger, Run
+from benchmark.noise import pool
 from benchmark.recipe import CURVES, Recipe
-from benchmark.scoring import pool
 from benchmark.space import load_space
 from benchmark.table import GroundTruth, Row, load_table
 

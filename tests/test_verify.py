@@ -14,8 +14,8 @@ import pytest
 from benchmark import files
 from benchmark.errors import Failure, UsageError
 from benchmark.ledger import Ledger, Run, checksum
+from benchmark.noise import Pooled
 from benchmark.recipe import CURVES, Recipe
-from benchmark.scoring import Pooled
 from benchmark.space import load_space
 from benchmark.table import GroundTruth, Row
 from benchmark.verify import Claim, Kept, _keep, _verdicts, main

@@ -11,8 +11,8 @@ import benchmark
 from benchmark import versus
 from benchmark.engine import Learner
 from benchmark.errors import UsageError
+from benchmark.kendall import kendall
 from benchmark.ranking import Ranking
-from benchmark.scoring import kendall
 from nas_methods import mixture, spos, supernet
 from nas_methods.supernet import search
 
