@@ -488,7 +488,7 @@ def _leaders(rows: Sequence[Row], known: Estimates, noise: Pooled) -> Leaders:
         redrawn = generator.standard_normal((BLOCK, len(rows)))
         redrawn *= sigma / np.sqrt(known.n)
         redrawn += known.means
-        draw, first = np.nonzero(redrawn == redrawn.max(axis=1, keepdims=True))
+        draw, first = np.divmod(np.flatnonzero(redrawn == redrawn.max(axis=1, keepdims=True)), len(rows))
         share = 1 / np.bincount(draw)[draw]
         shares += np.bincount(first, weights=share, minlength=len(rows)) / BLOCK / BLOCKS
     chances = dict(zip((row.config for row in rows), shares, strict=True))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +28,7 @@ from benchmark.errors import Failure
 from benchmark.launch import LEAN_ENVIRONMENT, launch
 from benchmark.recipe import Recipe
 from benchmark.space import Config, load_space
+from speed.memory import peak_memory
 
 SPACE = load_space()
 RECIPE = Recipe()
@@ -108,13 +108,6 @@ def images(root: str | None) -> data.Dataset:
     pixels = torch.from_numpy(draw.integers(0, 256, (50_000, 32, 32, 3), np.uint8))
     train_set = data.Images(pixels, torch.from_numpy(draw.integers(0, 10, 50_000)))
     return data.Dataset("random", train_set, train_set.first(10_000), 10, (0.5,) * 3, (0.25,) * 3, "")
-
-
-def peak_memory() -> int:
-    """Bytes of physical memory that this process has had at most."""
-    import resource  # not on every system
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _facts(window: Window, batch_size: int) -> dict[str, float]:
