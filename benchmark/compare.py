@@ -29,7 +29,7 @@ from benchmark.scoring.comparison import (
     compare,
     tidy,
 )
-from benchmark.scoring.scores import LEVEL, Simulated
+from benchmark.scoring.noise import LEVEL, Simulated
 from benchmark.tables.files import load_table
 
 

@@ -33,7 +33,8 @@ from benchmark.running import cluster, files
 from benchmark.running.launch import LEAN_ENVIRONMENT, launch
 from benchmark.scoring import race
 from benchmark.scoring.ranking import NO_RANKING, NoRanking, read_ranking, read_scores
-from benchmark.scoring.scores import Score, score
+from benchmark.scoring.scored import Score
+from benchmark.scoring.scores import score
 from benchmark.search import Search
 from benchmark.spaces.space import require_trainable
 from benchmark.tables.files import distinct_name, load_table

@@ -24,7 +24,8 @@ from benchmark import cli, output
 from benchmark.errors import UsageError
 from benchmark.scoring import versus
 from benchmark.scoring.ranking import Ranking, read_ranking
-from benchmark.scoring.scores import Score, score
+from benchmark.scoring.scored import Score
+from benchmark.scoring.scores import score
 from benchmark.spaces import costs
 from benchmark.spaces.space import load_space
 from benchmark.tables.files import distinct_name, load_table

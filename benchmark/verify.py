@@ -33,7 +33,7 @@ from benchmark.build_groundtruth import say_how_long, train_runs
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import CURVES, Recipe
 from benchmark.running import files
-from benchmark.scoring.scores import LEVEL, Pooled, pool
+from benchmark.scoring.noise import LEVEL, Pooled, pool
 from benchmark.spaces.space import PoolingSpace, require_trainable
 from benchmark.streams import stream
 from benchmark.tables.files import load_table

@@ -1,4 +1,4 @@
-"""Draws what `measure` wrote: cost over configurations, over processes at once and over batch sizes."""
+"""Draws what `measure` wrote: cost over configurations, over processes at once and over batch sizes; and `scoring`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,41 @@ def draw(path: Path) -> list[Path]:
         drawn.append(_processes(result, path.with_name(f"{path.stem}-processes.png")))
         drawn.append(_batch_sizes(result, path.with_name(f"{path.stem}-batch-sizes.png")))
     return drawn
+
+
+def draw_scoring(path: Path) -> Path:
+    """Seconds and memory of what `scoring` wrote to the JSON at `path`, over C; the same bytes for the same file."""
+    import matplotlib.pyplot as plt
+
+    result = json.loads(path.read_text(encoding="utf-8"))
+    figure, (times, memory) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
+    colours = {"score": "tab:blue", "verdict": "tab:orange", "compare": "tab:green"}
+    for axes, key, unit in ((times, "seconds", 1.0), (memory, "peak_memory_bytes", 1e6)):
+        for what, by_size in result["scoring"].items():
+            sizes = [int(size) for size in by_size]
+            axes.plot(sizes, [facts[key] / unit for facts in by_size.values()], color=colours[what], label=what)
+            dots = [(one["size"], one[key] / unit) for one in result["measurements"] if one["what"] == what]
+            axes.scatter(*zip(*dots, strict=True), s=22, color=colours[what], alpha=0.6)
+        axes.set(xscale="log", yscale="log", xlabel="configurations C")
+        axes.set_xticks(sizes := [int(size) for size in result["scoring"]["score"]], [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
+    last = result["scoring"]["score"][str(sizes[-1])]["seconds"]
+    cost = [size * np.log2(size) for size in sizes]
+    times.plot(sizes, [last * c / cost[-1] for c in cost], color="0.75", linestyle="--", label="C log C")
+    times.set_ylabel("seconds")
+    memory.set(ylabel="peak memory of the process, MB", yscale="linear", ylim=(0, None))
+    times.legend(fontsize=8)
+    machine, versions = result["hardware"], result["versions"]
+    quick = ", quick: not to be quoted" if result["quick"] else ""
+    figure.suptitle(
+        f"tables of {result['seeds']} seeds, {result['draws']} draws, n = {result['rounds']}; {machine['cpu']}, "
+        f"numpy {versions['numpy']}, scipy {versions['scipy']}{quick}",
+        fontsize=9,
+    )
+    target = path.with_suffix(".png")
+    figure.savefig(target, dpi=130, metadata={"Software": None})
+    plt.close(figure)
+    return target
 
 
 def _axes() -> tuple[Any, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +32,7 @@ from benchmark.running.launch import LEAN_ENVIRONMENT, launch
 from benchmark.spaces import networks
 from benchmark.spaces.space import Config, load_space
 from benchmark.training import train
+from speed.memory import peak_memory
 
 SPACE = load_space()
 RECIPE = Recipe()
@@ -112,13 +112,6 @@ def images(root: str | None) -> sets.Dataset:
     pixels = torch.from_numpy(draw.integers(0, 256, (50_000, 32, 32, 3), np.uint8))
     train_set = sets.Images(pixels, torch.from_numpy(draw.integers(0, 10, 50_000)))
     return sets.Dataset("random", train_set, train_set.first(10_000), 10, (0.5,) * 3, (0.25,) * 3, "")
-
-
-def peak_memory() -> int:
-    """Bytes of physical memory that this process has had at most."""
-    import resource  # not on every system
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _facts(window: Window, batch_size: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from benchmark.compare import main, page, write
 from benchmark.errors import UsageError
 from benchmark.recipe import CURVES, Recipe
 from benchmark.scoring.comparison import compare, seeds_needed, std_spread
-from benchmark.scoring.scores import pool
+from benchmark.scoring.noise import pool
 from benchmark.spaces.costs import macs
 from benchmark.spaces.space import load_space
 from benchmark.tables.files import load_table, write_table

@@ -14,7 +14,7 @@ import pytest
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import CURVES, Recipe
 from benchmark.running import files
-from benchmark.scoring.scores import Pooled
+from benchmark.scoring.noise import Pooled
 from benchmark.spaces.space import load_space
 from benchmark.tables.ledger import Ledger, Run, checksum
 from benchmark.tables.table import GroundTruth, Row

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError
-from benchmark.scoring.scores import (
+from benchmark.scoring.kendall import kendall, partial
+from benchmark.scoring.noise import (
     LEVEL,
     Ceiling,
     Estimates,
@@ -22,15 +24,13 @@ from benchmark.scoring.scores import (
     Simulated,
     ceiling_of,
     estimates,
-    kendall,
-    partial,
     percentiles,
     pool,
     redraw,
     redraw_normal,
-    significant_pairs,
     simulated,
 )
+from benchmark.scoring.significance import significance
 from benchmark.spaces.costs import macs
 from benchmark.spaces.space import Config
 from benchmark.streams import stream
@@ -306,8 +306,9 @@ def compare(a: GroundTruth, b: GroundTruth, *, margin: float = MARGIN, draws: in
     resolved = agree = None
     contradictions: tuple[str, ...] = ()
     if sides[0].resolved is not None and sides[1].resolved is not None:
-        agree = len({*sides[0].resolved} & {*sides[1].resolved})
-        contradictions = tuple(pair for pair in sides[0].resolved if _reversed(pair) in sides[1].resolved)
+        in_b = frozenset(sides[1].resolved)
+        agree = len(in_b.intersection(sides[0].resolved))
+        contradictions = tuple(pair for pair in sides[0].resolved if _reversed(pair) in in_b)
         resolved = agree + len(contradictions)
     return Comparison(
         space=a.space.name,
@@ -462,12 +463,15 @@ def std_spread(rows: Sequence[Row], generator: np.random.Generator, draws: int =
 
 
 def _resolved(rows: Sequence[Row], known: Estimates, noise: Pooled) -> tuple[str, ...]:
-    pairs = combinations(rows, 2)  # in the order of `significant_pairs`
-    return tuple(
-        f"{x.config} > {y.config}" if x.mean > y.mean else f"{y.config} > {x.config}"
-        for (x, y), differs in zip(pairs, significant_pairs(known, noise), strict=True)
-        if differs
-    )
+    """Pairs that differ significantly, better first, in the order of their positions in the space."""
+    import numpy as np
+
+    names = [str(row.config) for row in rows]
+    found = [(place, worse.nonzero()[0]) for place, worse in significance(known, noise).worse(known)]
+    better = np.repeat([place for place, _ in found], [len(worse) for _, worse in found])
+    worse = np.concatenate([worse for _, worse in found])
+    order = np.lexsort((np.maximum(better, worse), np.minimum(better, worse)))
+    return tuple(f"{names[i]} > {names[j]}" for i, j in zip(better[order].tolist(), worse[order].tolist(), strict=True))
 
 
 def _reversed(pair: str) -> str:
@@ -482,9 +486,12 @@ def _leaders(rows: Sequence[Row], known: Estimates, noise: Pooled) -> Leaders:
     shares = np.zeros(len(rows))
     for _ in range(BLOCKS):  # by parts, for a space of 560 configurations would take a gigabyte
         sigma = noise.std * np.sqrt(noise.freedom / generator.chisquare(noise.freedom, (BLOCK, 1)))
-        redrawn = known.means + sigma / np.sqrt(known.n) * generator.standard_normal((BLOCK, len(rows)))
-        first = redrawn == redrawn.max(axis=1, keepdims=True)
-        shares += (first / first.sum(axis=1, keepdims=True)).mean(axis=0) / BLOCKS
+        redrawn = generator.standard_normal((BLOCK, len(rows)))
+        redrawn *= sigma / np.sqrt(known.n)
+        redrawn += known.means
+        draw, first = np.divmod(np.flatnonzero(redrawn == redrawn.max(axis=1, keepdims=True)), len(rows))
+        share = 1 / np.bincount(draw)[draw]
+        shares += np.bincount(first, weights=share, minlength=len(rows)) / BLOCK / BLOCKS
     chances = dict(zip((row.config for row in rows), shares, strict=True))
     gaps = tuple(tidy(x.mean - y.mean) for x, y in pairwise(best))
     seeds = tuple(seeds_needed(gap, noise.std) for gap in gaps)
@@ -614,21 +621,23 @@ def _std_ratio(a: Pooled | None, b: Pooled | None) -> Estimate:
 
 def _lines(a: _Compared, b: _Compared) -> tuple[Line, ...]:
     lines = []
+    ordered = tuple(sorted(row.mean for row in side.rows) for side in (a, b))
     for x, y, interval in zip(a.rows, b.rows, _delta_intervals(a, b), strict=True):
         lines.append(
             Line(
                 number=a.table.space.number(x.config),
                 config=str(x.config),
-                a=_cell(x, a.rows),
-                b=_cell(y, b.rows),
+                a=_cell(x, ordered[0]),
+                b=_cell(y, ordered[1]),
                 delta=Estimate(tidy(y.mean - x.mean), interval),
             )
         )
     return tuple(lines)
 
 
-def _cell(row: Row, rows: Sequence[Row]) -> Cell:
-    return Cell(row.mean, row.std, row.n, 1 + sum(other.mean > row.mean for other in rows))
+def _cell(row: Row, ordered: Sequence[float]) -> Cell:
+    """ordered: the means of all compared rows, ascending"""
+    return Cell(row.mean, row.std, row.n, 1 + len(ordered) - bisect_right(ordered, row.mean))
 
 
 def _delta_intervals(a: _Compared, b: _Compared) -> list[Interval | None]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from benchmark import cli
 from benchmark.errors import Failure, UsageError
 from benchmark.scoring.ranking import NoRanking
-from benchmark.scoring.scores import Pick, Score
+from benchmark.scoring.scored import Pick, Score
 from benchmark.tables.published import BEST, DEFAULT, ROWS, Published, Variant
 from benchmark.tables.table import GroundTruth, Row
 

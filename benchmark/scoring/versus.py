@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from benchmark.errors import UsageError
+from benchmark.scoring.kendall import kendall
+from benchmark.scoring.noise import estimates, percentiles, redraw
 from benchmark.scoring.ranking import Ranking
-from benchmark.scoring.scores import TOP, estimates, kendall, percentiles, redraw, top_of
+from benchmark.scoring.scores import TOP, top_of
 from benchmark.tables.table import GroundTruth
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from benchmark.scoring.scores import Top
+    from benchmark.scoring.scored import Top
 
 
 @dataclass(frozen=True)

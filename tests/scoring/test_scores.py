@@ -12,7 +12,9 @@ from scipy.stats import false_discovery_control, kendalltau, spearmanr, t, ttest
 import benchmark
 from benchmark import Ranking, load_space, load_table, score
 from benchmark.errors import UsageError
-from benchmark.scoring.scores import _redraw, kendall, top_of
+from benchmark.scoring.kendall import kendall
+from benchmark.scoring.noise import estimates, redraw
+from benchmark.scoring.scores import top_of
 from benchmark.spaces.costs import macs, parameters
 from benchmark.tables.table import GroundTruth, Row
 
@@ -184,7 +186,7 @@ def test_partial_tau_by_hand():
 
 def test_interval_redraws_the_seeds_that_are_there():
     table = seeded(n=2)
-    drawn = _redraw(table, np.array(table.means), 500, np.random.default_rng(0))
+    drawn = redraw(table.rows, estimates(table.rows), 500, np.random.default_rng(0))
     for row, column in zip(table.rows, drawn.T, strict=True):
         # Two values drawn with replacement give a mean that varies by half of what it should, s**2 / n: stretched.
         a, b = row.values.values()

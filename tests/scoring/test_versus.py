@@ -10,8 +10,8 @@ from scipy.stats import kendalltau
 import benchmark
 from benchmark.errors import UsageError
 from benchmark.scoring import versus
+from benchmark.scoring.kendall import kendall
 from benchmark.scoring.ranking import Ranking
-from benchmark.scoring.scores import kendall
 from benchmark.training.engine import Learner
 from nas_methods import mixture, spos, supernet
 from nas_methods.supernet import search
