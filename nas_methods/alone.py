@@ -101,9 +101,10 @@ class Shelf:
             write_atomically(path, (json.dumps(record, allow_nan=False) + "\n").encode())
 
     def sweep(self, config: Config) -> None:
-        """Removes the checkpoint of a training that is kept: it may be there for a kill just before this, too."""
+        """Removes the checkpoint of a training that is kept, halves of it too: they may be there for a kill before this."""
         if path := self._path(config, ".pt"):
-            path.unlink(missing_ok=True)
+            for left in path.parent.glob(f"{path.name}*"):
+                left.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

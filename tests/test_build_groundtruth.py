@@ -549,3 +549,21 @@ def test_a_table_that_cannot_be_written_does_not_hide_why_runs_failed(undisturbe
     assert "table.lock" in capsys.readouterr().err
     with pytest.raises(PermissionError):  # the only fault is not passed over
         build_groundtruth._finish(*end, {}, False, options, [])
+
+
+BARE_FILE_SYSTEM = """
+import errno, fcntl, os
+def lacking(*_, **__):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+fcntl.flock = os.link = lacking
+"""
+
+
+def test_a_file_system_without_locks_and_hard_links_gets_the_same_table(undisturbed, tmp_path, environment):
+    (tmp_path / "sitecustomize.py").write_text(BARE_FILE_SYSTEM)  # what every Python of this environment begins with
+    more = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"}
+    words = [sys.executable, "-m", MODULE, *FLAGS, *RUNS, "--out", str(tmp_path / "out")]
+    done = subprocess.run(words, env=environment | more, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    assert table_files(tmp_path / "out") == table_files(undisturbed)
+    assert left_over(tmp_path / "out") == []

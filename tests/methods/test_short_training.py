@@ -424,3 +424,11 @@ def test_the_work_foretold_grows_with_epochs_and_images():
     assert work(recipe=recipe(epochs=50)) == work()
     # three forward passes per trained image, one per tested image
     assert work() / work(validation=random_images(160, 2)) == pytest.approx((3 * 96 + 64) / (3 * 96 + 160))
+
+
+def test_halves_of_a_checkpoint_go_with_the_training_that_is_kept(tmp_path):
+    shelf = alone.Shelf(tmp_path, {})
+    for name in ("1-1-8.pt", "1-1-8.pt.0123456789ab.partial", "1-1-8.json", "1-1-81.pt"):
+        (tmp_path / name).touch()
+    shelf.sweep(SPACE[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1-1-8.json", "1-1-81.pt"]

@@ -186,7 +186,7 @@ def test_from_inside_a_job_and_with_options_in_the_environment_a_single_task_is_
     parent = {"SLURM_JOB_ID": "1", "SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "5", "SLURM_MEM_PER_CPU": "100"}
     for name, value in (options | parent | {"SLURM_CLUSTERS": "another", "SCANCEL_STATE": "SUSPENDED"}).items():
         monkeypatch.setenv(name, value)
-    items = [(0, str(tmp_path))]
+    queue, items = replace(queue, name=lambda item: str(item[0])), [(0, str(tmp_path))]
     assert launch(note, items, processes=1, where="slurm", queue=queue).queued == [0]
     assert launch(note, items, processes=1, where="slurm", queue=queue).queued == []
     until(lambda: [task for task in queue.tasks() if task.running])
