@@ -12,6 +12,10 @@ curves of tau against budget, as `supernet` does: history["curve"], a list of {"
 provenance["timings"]["curve"], the seconds at each. A method sees the task and nothing else: no file in
 this package imports the ledger, the tables or the scoring, so that none can look at the answers.
 
+A method that looks at no image says so in its class, `trains = False`; then neither data nor an engine
+is asked for. All others are checked against the data before their first step; one with a verb `work(task)`, the MACs of
+the whole search, has its time told beforehand.
+
 Methods of installed packages are found by their entry points:
 
     [project.entry-points."nas_bench_pooling.methods"]
@@ -158,6 +162,11 @@ def load(name: str) -> type[Any]:
     return method
 
 
+def trains(method: Any) -> bool:
+    """Whether a method, class or instance, may look at images: what its class declares as `trains`, else True."""
+    return bool(getattr(method, "trains", True))
+
+
 def variants(method: type[Any]) -> tuple[Variant, ...]:
     """What `--method all` runs of a method: its VARIANTS, else the method as it is."""
     return getattr(method, "VARIANTS", (Variant(),))
@@ -189,14 +198,14 @@ def _meaning(path: Path) -> str:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-        if isinstance(node, ast.ClassDef):  # what was published decides no ranking
-            node.body = [line for line in node.body if not _declares_variants(line)] or [ast.Pass()]
+        if isinstance(node, ast.ClassDef):  # what was published and what is declared decide no ranking
+            node.body = [line for line in node.body if not _declares(line)] or [ast.Pass()]
     return ast.unparse(tree)
 
 
-def _declares_variants(line: ast.stmt) -> bool:
+def _declares(line: ast.stmt) -> bool:
     targets = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
-    return [target.id for target in targets if isinstance(target, ast.Name)] == ["VARIANTS"]
+    return [target.id for target in targets if isinstance(target, ast.Name)] in (["VARIANTS"], ["trains"])
 
 
 def _offers() -> dict[str, list[metadata.EntryPoint]]:

@@ -18,5 +18,7 @@ from nas_methods import Task
 class Method:
     """Counting MACs. No options."""
 
+    trains = False
+
     def rank(self, task: Task) -> Ranking:
         return Ranking(task.space.name, tuple(float(costs.macs(task.space, config)) for config in task.space))

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import cli, data, data_ffcv, loaders, provenance, train
+from benchmark import cli, data, data_ffcv, loaders, pace, provenance
 from benchmark.errors import Failure, UsageError
 from benchmark.files import write_atomically
 from speed.measure import hardware
@@ -247,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     real = root if not data.read_cifar10(Path(root))[1] else None
     rounds, seconds = options.rounds or (1 if options.quick else 3), 1.0 if options.quick else 5.0
     counts = {"cifar10": 4096 if options.quick else 50_000, "jpeg": 256 if options.quick else PICTURES}
-    cores = train.default_together(RECIPE, CPU)
+    cores = pace.default_together(RECIPE, CPU)
     began = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as place:
         sizes = {} if lacking else prepare(Path(place), real, counts)
