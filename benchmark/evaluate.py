@@ -191,8 +191,6 @@ def _recipe(searches: Sequence[Search], trains: bool, options: Any) -> SearchRec
 def _planned(search: Search, table: GroundTruth, options: Any) -> Plan:
     """Raises UsageError for whatever is wrong with a search before it begins."""
     instance = search.instance()
-    if nas_methods.trains(instance):
-        _require_same_data(search.recipe, table)
     if options.retrain:
         retrain.ground_truth_recipe(table, options.recipe, search.recipe)  # what is wrong is said before the search
     seeds = sorted(set(options.seeds))
@@ -224,6 +222,8 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
     _require_judge_and_device(table, options)
     unmeasured = SearchRecipe.preset(options.recipe, **precision.plain(cli.given_fields(options, SearchRecipe)))
     search = _search_of(options.method, cli.given_fields(options, method), table, options, unmeasured)
+    if nas_methods.trains(method):
+        _require_same_data(unmeasured, table)
     search = replace(search, recipe=_recipe([search], nas_methods.trains(method), options))
     plan = _planned(search, table, options)
     queue = _queue(plan.search, options)

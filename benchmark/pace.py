@@ -16,15 +16,17 @@ from benchmark import costs, networks
 from benchmark.cli import readable
 from benchmark.cores import usable_cores
 from benchmark.engine import Learner
-from benchmark.precision import PRECISIONS
-from benchmark.recipe import Recipe
+from benchmark.recipe import PRECISIONS, Recipe
 from benchmark.space import PoolingSpace
 
 MEASURED_BATCH = 64  # images a step when speed is measured: enough to tell, soon done on a slow machine
 PRECISION_BATCH = 32  # the same, when precisions are compared
-PRECISION_STEPS = 5  # of each, at most
+PRECISION_STEPS = 6  # of each, at most
 BUSIER = 2.0  # times: what runs beside, or several runs on one core's threads, slow one down by about so much
-CLEARLY = 1.5  # times as fast: no further step would turn that round
+CLEARLY = {
+    1: 8.0,
+    3: 1.5,
+}  # after so many steps of each, how many times as fast ends the comparison; one step may be unlucky
 
 
 def default_together(recipe: Recipe, device: torch.device) -> int:
@@ -49,12 +51,13 @@ def precision_rates(space: PoolingSpace, recipe: Recipe, device: torch.device) -
             except Exception:  # libraries refuse in many ways
                 steps.pop(name, None)
                 best[name] = 0.0
-        for _ in range(PRECISION_STEPS if len(steps) > 1 else 1):
+        for taken in range(1, PRECISION_STEPS + 1 if len(steps) > 1 else 2):
             for name, step in steps.items():
                 began = time.perf_counter()
                 step()
                 best[name] = max(best.get(name, 0.0), batch / (time.perf_counter() - began))
-            if max(best.values()) > CLEARLY * min(best.values()):
+            enough = min(margin for after, margin in CLEARLY.items() if taken >= after)
+            if max(best.values()) > enough * min(best.values()):
                 break
     return {name: best[name] for name in PRECISIONS}
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
 from benchmark.cli import say
-from benchmark.recipe import Recipe
+from benchmark.recipe import PRECISIONS, Recipe
 from benchmark.space import PoolingSpace
 
 AUTO = "auto"
-PRECISIONS: tuple[str, ...] = get_args(get_type_hints(Recipe)["precision"])
 
 R = TypeVar("R", bound=Recipe)
 Rates = Mapping[str, float]

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self, get_args, get_type_hints
 
 from benchmark.errors import UsageError
 
+PRECISIONS = ("bf16", "fp32")
 # What a training records after every epoch; accuracies in per cent, losses in nats.
 CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 

@@ -25,6 +25,7 @@ from benchmark.engine import Learner
 from benchmark.errors import Failure, UsageError
 from benchmark.space import Config, PoolingSpace
 from nas_methods.darts import Alpha, Method, MultiResolution, mixture_gradient, mixture_macs, scores, search
+from tests.machine import FAST
 
 CPU = torch.device("cpu")
 # The real space on a network of few channels, and a small space for float64.
@@ -381,7 +382,7 @@ def test_a_bare_flag_is_true():
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill")
 def test_killed_and_started_again_the_command_ranks_alike(tmp_path, environment, monkeypatch, capfd):
-    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.pace.measure_speed", lambda *_: FAST)
     script = tmp_path / "hasty.py"
     script.write_text(HASTY)
     small = [*SMALL, "--batch-size", "4", "--train-images", "12", "--eval-images", "4", "--method", "darts"]

@@ -18,13 +18,27 @@ from benchmark.launch import Spoiled
 from benchmark.recipe import SearchRecipe
 from benchmark.search import Search
 from benchmark.table import GroundTruth, Row
+from tests.machine import FAST, PRECISION
 
 SPACE = load_space()
 MEANS = load_table("published").means
 CONFIGS = [str(config) for config in SPACE]
 
 # A search small enough for a test, on data that every machine can make.
-SMALL = ["--recipe", "smoke", "--dataset", "synthetic", "--epochs", "1", "--train-images", "64", "--eval-images", "32"]
+SMALL = [
+    "--recipe",
+    "smoke",
+    "--dataset",
+    "synthetic",
+    "--epochs",
+    "1",
+    "--train-images",
+    "64",
+    "--eval-images",
+    "32",
+    "--precision",
+    PRECISION,
+]
 SMALL += ["--batch-size", "32", "--calibration-images", "32", "--precision", "fp32", "--threads", "1"]
 
 
@@ -469,7 +483,7 @@ def searched(tmp_path_factory):
     table = table_at(folder / "tables")
     words = ["--method", "spos", *SMALL, "--table", str(table), "--out", str(folder / "out")]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("benchmark.train.measure_speed", lambda *_: 1e10)  # three seconds of measuring
+        patched.setattr("benchmark.pace.measure_speed", lambda *_: FAST)  # three seconds of measuring
         assert evaluate.main(words) == 0
     return folder / "out", table
 
@@ -563,9 +577,9 @@ def test_a_damaged_ranking_is_named(searched, refused, tmp_path):
 # The command, but it stays at its first checkpoint until it is killed; worker processes run these lines too.
 HASTY = """
 import time
-from benchmark import cli, evaluate, train
+from benchmark import cli, evaluate, pace, train
 train.CHECKPOINT_SECONDS = -1.0
-train.measure_speed = lambda *_: 1e10
+pace.measure_speed = lambda *_: pace.Speed(1e10, 1e10)
 save = train.Checkpoint.save
 train.Checkpoint.save = lambda self, state: (save(self, state), time.sleep(600))
 if __name__ == "__main__":
@@ -594,7 +608,7 @@ def test_killed_midway_and_started_again_the_ranking_is_the_same(searched, tmp_p
     assert read_checkpoint(checkpoint)["state"]["iteration"] > 0  # as a search reads it
     assert not list((tmp_path / "out" / "rankings").glob("*.json"))
 
-    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.pace.measure_speed", lambda *_: FAST)
     assert evaluate.main(words) == 0
     assert "starts afresh" not in capfd.readouterr().err
     found, expected = (only(out, "rankings/*.json") for out in (tmp_path / "out", undisturbed))
@@ -605,7 +619,7 @@ def test_killed_midway_and_started_again_the_ranking_is_the_same(searched, tmp_p
 
 
 def test_typed_bare_it_starts_the_mixture_and_says_so(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.pace.measure_speed", lambda *_: FAST)
     table = table_at(tmp_path / "tables")
     code, out, err = run(*SMALL, "--table", table, "--out", tmp_path / "out", "--stop-after", "0s")
     assert (code, out) == (0, "")
@@ -614,7 +628,7 @@ def test_typed_bare_it_starts_the_mixture_and_says_so(run, tmp_path, monkeypatch
 
 
 def test_seconds_add_up_over_attempts_and_reach_the_score(run, searched, monkeypatch):
-    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.pace.measure_speed", lambda *_: FAST)
     folder, table = searched
     kept = json.loads(only(folder, "rankings/spos-*.json").read_text())
     seconds = kept["provenance"]["timings"]["seconds"]
@@ -648,7 +662,7 @@ class Method(Sampler):
 
 
 def test_a_search_of_edited_code_neither_resumes_nor_passes_for_the_old_one(tmp_path, environment, capfd, monkeypatch):
-    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.pace.measure_speed", lambda *_: FAST)
     table, method = table_at(tmp_path / "tables"), tmp_path / "mine.py"
     words = ["--method", str(method), *SMALL, "--epochs", "3", "--table", str(table), "--out", str(tmp_path / "out")]
     edited = FAITHFUL.replace("integers(36)", "integers(35)")

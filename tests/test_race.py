@@ -14,6 +14,7 @@ import nas_methods
 from benchmark import cli, evaluate, launch, load_table, race
 from benchmark.errors import UsageError
 from benchmark.published import BEST, DEFAULT, ROWS, Published, Variant
+from tests.machine import FAST
 
 # A method that trains nothing but says what it would cost, and keeps a diary.
 PLANTED = """
@@ -65,7 +66,7 @@ def here(function, items, *, deadline, **_):
 @pytest.fixture
 def start(tmp_path, monkeypatch, capsys):
     """start(*words, a=text, ...) -> (exit code, standard output, standard error) of `--method all` with such methods."""
-    monkeypatch.setattr("benchmark.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.pace.measure_speed", lambda *_: FAST)
     monkeypatch.setattr(evaluate, "launch", here)
     table = table_at(tmp_path / "tables")
 
@@ -200,8 +201,8 @@ def test_the_time_is_for_the_whole(start, tmp_path):
 SCRIPT = """
 import sys
 import nas_methods
-from benchmark import cli, evaluate, train
-train.measure_speed = lambda *_: 1e10
+from benchmark import cli, evaluate, pace
+pace.measure_speed = lambda *_: pace.Speed(1e10, 1e10)
 if __name__ == "__main__":
     nas_methods.available = lambda: ("./a.py",)
     cli.command(evaluate.main)

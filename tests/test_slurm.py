@@ -15,6 +15,7 @@ from benchmark import cluster
 from benchmark.cluster import Queue, Settings
 from benchmark.errors import Failure
 from benchmark.launch import launch
+from tests.machine import PRECISION
 
 pytestmark = pytest.mark.slurm
 
@@ -22,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPT = REPOSITORY / "slurm" / "dev_cluster.sh"
 PATIENCE = 600  # seconds after which something that must happen counts as not happening
 BUILD = "benchmark.build_groundtruth"
-SMALL = ["--recipe", "smoke", "--dataset", "synthetic", "--train-images", "64", "--eval-images", "32", "--batch-size", "16"]  # fmt: skip
+SMALL = ["--recipe", "smoke", "--dataset", "synthetic", "--train-images", "64", "--eval-images", "32", "--batch-size", "16", "--precision", PRECISION]  # fmt: skip
 
 
 # --- the cluster ---
