@@ -17,6 +17,7 @@ from pathlib import Path
 
 OUT = "demo_results"
 FETCH_SECONDS = 120
+BUDGET_SECONDS = 240  # for all training; installation and figures take some more minutes
 
 
 def run(*words: str) -> None:
@@ -40,12 +41,29 @@ def data_set() -> str:
     return "cifar10" if found else "synthetic"
 
 
-def precision() -> list[str]:
-    """Flags for a processor that has to emulate bf16, the recipes' precision: fp32 is many times faster there."""
+def size() -> list[str]:
+    """Flags for a precision that is fast here, and for so few images that a slow machine keeps to its minutes, too."""
     from benchmark.recipe import Recipe
-    from benchmark.training.train import device_named, lacks_fast_bf16
+    from benchmark.spaces import costs
+    from benchmark.spaces.space import load_space
+    from benchmark.training import pace, precision, train
 
-    return ["--precision", "fp32"] if lacks_fast_bf16(Recipe(), device_named("auto")) else []
+    space, device = load_space(), train.device_named("auto")
+    recipe = precision.settled(Recipe.preset("smoke"), lambda _: 0, precision.measured_on("auto", space))
+    chosen = ["--precision", recipe.precision]
+    if device.type != "cpu":
+        return chosen
+    speed = pace.measure_speed(space, recipe, device).slowest * pace.default_together(recipe, device)
+    macs = sum(costs.macs(space, config) for config in space)
+    for images in (512, 256, 128, 64):
+        # A trained image counts three, a tested one once; the search after it takes about as long as the table.
+        seconds = 2 * recipe.epochs * images * 4 * macs / speed
+        if seconds < BUDGET_SECONDS:
+            break
+    if images < 512:
+        print(f"a slow machine: the demonstration takes {images} images instead of 512", flush=True)
+        chosen += ["--train-images", str(images), "--eval-images", str(images)]
+    return chosen
 
 
 def main() -> None:
@@ -53,7 +71,7 @@ def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)  # each demonstration starts from nothing
     dataset = data_set()
     # One seed of every configuration: a partial ground truth that ranks already.
-    recipe = ["--recipe", "smoke", "--dataset", dataset, *precision()]
+    recipe = ["--recipe", "smoke", "--dataset", dataset, *size()]
     run("benchmark.build_groundtruth", *recipe, "--seeds", "0", "--out", OUT)
     (table,) = Path(OUT, "tables").glob("*.json")
     search = ("--method", "mixture", "--M", "2", *recipe)

@@ -30,6 +30,7 @@ from benchmark.running.launch import LEAN_ENVIRONMENT, Spoiled, launch
 from benchmark.spaces import costs
 from benchmark.spaces.space import SPACES, PoolingSpace, load_space, require_trainable
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run
+from benchmark.training import precision
 
 REPORT_SECONDS = 0.1  # between two reports of one run: a GPU takes hundreds of steps a second
 
@@ -55,7 +56,8 @@ def arguments() -> cli.Parser:
     parser.add_argument("--status", action="store_true", help="say what is done and what is missing, and stop")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     cli.add_slurm(parser)
-    cli.add_fields(parser, Recipe, "recipe, field by field (defaults of the preset paper)")
+    instead = {"precision": precision.AUTO}
+    cli.add_fields(parser, Recipe, "recipe, field by field (defaults of the preset paper)", instead)
     return parser
 
 
@@ -155,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse(words)
     space = load_space(options.space)
     require_trainable(space)
-    recipe = Recipe.preset(options.recipe, **cli.given_fields(options, Recipe))
+    recipe = _recipe(space, options)
     configs = space.select(options.configs) if options.configs else space.configs
     seeds = sorted(set(options.seeds))
     ledger = Ledger.under(options.out, space, recipe)
@@ -178,13 +180,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _build_on_slurm(ledger, configs, seeds, runs, queue, options, words)
 
     from benchmark.datasets import loaders
-    from benchmark.training import engine, train  # imports torch, so --status and errors in flags come before it
+    from benchmark.training import engine, pace, train  # imports torch, so --status and errors in flags come before it
 
     device = train.device_named(options.device)
     engine.require_engine(options.engine, device)
     faultless = loaders.load(recipe.dataset, options.data, loader=options.loader)  # or so it says before any training
     dataset = faultless.reduced(recipe)
-    together = options.together or train.default_together(recipe, device)
+    together = options.together or pace.default_together(recipe, device)
     ledger.prepare()
     missing = _missing(ledger, runs)
     works = {run: train.work(space, run.config, recipe, len(dataset.train), len(dataset.test)) for run in runs}
@@ -192,14 +194,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed: dict[Run, str] = {}
     interrupted = False
     if missing:
-        if train.lacks_fast_bf16(recipe, device):
-            cli.say("this processor has no fast bf16: --precision fp32 will be many times faster (a recipe of its own)")
         if device.type == "cpu":
             say_how_long(space, recipe, device, together, sum(works[run] for run in missing))
             if options.recipe != "smoke":
                 cli.say("to see it work in minutes: python -m benchmark.build_groundtruth --recipe smoke")
         failed, interrupted = train_runs(ledger, missing, works, together, options)
     return _finish(ledger, configs, seeds, failed, interrupted, options, words)
+
+
+def _recipe(space: PoolingSpace, options: Any) -> Recipe:
+    """The recipe as the flags give it. On Slurm's CPUs, precisions are compared here, where it is submitted."""
+
+    def kept(recipe: Recipe) -> int:
+        ledger = Ledger.under(options.out, space, recipe)
+        return len(ledger.recorded()) or int(ledger.folder.exists())
+
+    trains_here = not (options.status or options.cancel)
+    on_gpus = options.where == "slurm" and trains_here and cluster.Settings.read(options.cluster).gpus > 0
+    measure = precision.measured_on(options.device, space) if trains_here and not on_gpus else precision.unmeasured
+    return precision.recipe_for(Recipe, options.recipe, cli.given_fields(options, Recipe), kept, measure)
 
 
 def _queue(ledger: Ledger, options: Any) -> cluster.Queue:
@@ -319,12 +332,11 @@ def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
 
 def say_how_long(space: PoolingSpace, recipe: Recipe, device: Any, together: int, work: float) -> None:
     """One line, measured, for so many MACs of work on a CPU."""
-    from benchmark.training import train
+    from benchmark.training import pace, train
 
-    seconds = work / train.measure_speed(space, recipe, device) / min(together, train.default_together(recipe, device))
-    cli.say(
-        f"on the CPU: about {cli.readable(seconds)} on this machine ({train.device_label(device)}, {together} at once, measured)"
-    )
+    at_once = min(together, pace.default_together(recipe, device))
+    duration = pace.measure_speed(space, recipe, device).readable(work / at_once)
+    cli.say(f"on the CPU: {duration} on this machine ({train.device_label(device)}, {together} at once, measured)")
 
 
 def train_runs(

@@ -93,8 +93,12 @@ def _parser_of(hint: Any) -> tuple[Callable[[str], Any], str]:
     raise TypeError(f"no flag can be made for a field of type {hint}: use int, float, str, bool, Literal or X | None")
 
 
-def add_fields(parser: argparse.ArgumentParser, record: type, title: str) -> None:
+def add_fields(
+    parser: argparse.ArgumentParser, record: type, title: str, instead: Mapping[str, str] | None = None
+) -> None:
     """One flag per field of a dataclass: `batch_size: int = 256` becomes `--batch-size N`; of a bool, the bare flag is true.
+
+    instead: by field, a word that may stand for its values and is the default; the command says what it comes to.
 
     Flags that are not given leave no attribute behind, so that `given_fields` finds the overrides.
     """
@@ -104,6 +108,9 @@ def add_fields(parser: argparse.ArgumentParser, record: type, title: str) -> Non
         read, shape = _parser_of(hints[field.name])
         names = dict.fromkeys([f"--{field.name.replace('_', '-')}", f"--{field.name}"])
         default = field.default if field.default is not MISSING else "required"
+        choices = get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else None
+        if word := (instead or {}).get(field.name):
+            default, shape, choices = word, f"{word}|{shape}", choices and (word, *choices)
         switch: dict[str, Any] = {"nargs": "?", "const": True} if hints[field.name] is bool else {}
         group.add_argument(
             *names,
@@ -112,7 +119,7 @@ def add_fields(parser: argparse.ArgumentParser, record: type, title: str) -> Non
             **switch,
             default=argparse.SUPPRESS,
             metavar=shape,
-            choices=get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else None,
+            choices=choices,
             help=f"default {'all' if default is None else default}",
         )
 

@@ -39,6 +39,7 @@ from benchmark.search import Search
 from benchmark.spaces.space import require_trainable
 from benchmark.tables.files import distinct_name, load_table
 from benchmark.tables.table import GroundTruth
+from benchmark.training import precision
 
 DEFAULT_METHOD = "mixture"
 ALL = "all"
@@ -82,7 +83,8 @@ def arguments(method: type[Any] | None) -> cli.Parser:
         parser.add_argument("--status", action="store_true", help="say how the searches on Slurm stand, and stop")
         try:
             cli.add_fields(parser, method, "options of the method")
-            cli.add_fields(parser, SearchRecipe, "search recipe, field by field (defaults of the preset paper)")
+            title = "search recipe, field by field (defaults of the preset paper)"
+            cli.add_fields(parser, SearchRecipe, title, {"precision": precision.AUTO})
         except Exception as error:  # argparse's own ArgumentError, or a field that no flag can be made of
             raise UsageError(f"the options of this method cannot become flags: {error}") from None
     return parser
@@ -137,12 +139,14 @@ class Plan:
 
     @property
     def trains(self) -> bool:
-        return hasattr(self.instance, "work")
+        return nas_methods.trains(self.instance)
 
-    def work(self, task: nas_methods.Task) -> float:
-        """MACs still to be computed, from a task of any seed; touches the data if there are any."""
+    def work(self, task: nas_methods.Task) -> float | None:
+        """MACs still to be computed, from a task of any seed; None where the method does not foretell any."""
         if not (self.missing and self.trains):
             return 0.0
+        if not hasattr(self.instance, "work"):
+            return None
         try:
             return len(self.missing) * self.instance.work(task)
         except (UsageError, Failure):
@@ -152,10 +156,9 @@ class Plan:
             raise Failure(f"method '{self.search.name}': {why}") from None
 
 
-def _planned(name: str, given: dict[str, Any], table: GroundTruth, options: Any) -> Plan:
-    """Raises UsageError for whatever is wrong with method, options, recipe, table or device."""
+def _search_of(name: str, given: dict[str, Any], table: GroundTruth, options: Any, recipe: SearchRecipe) -> Search:
+    """Raises UsageError for a method that cannot be loaded or that refuses its options."""
     method = nas_methods.load(name)
-    recipe = SearchRecipe.preset(options.recipe, **cli.given_fields(options, SearchRecipe))
     try:
         instance = method(**given)
     except UsageError:
@@ -167,12 +170,8 @@ def _planned(name: str, given: dict[str, Any], table: GroundTruth, options: Any)
         json.dumps(chosen, allow_nan=False)  # a ranking is kept with them: said now and not when it is made
     except (TypeError, ValueError) as error:
         raise UsageError(f"method '{name}': its options {chosen} cannot be kept as JSON ({error})") from None
-    if hasattr(instance, "work"):
-        _require_same_data(recipe, table)
-    if options.retrain:
-        retrain.ground_truth_recipe(table, options.recipe, recipe)  # what is wrong with it is said before the search
     source = nas_methods.origin(name)
-    search = Search(
+    return Search(
         name,
         chosen,
         table.space,
@@ -184,6 +183,26 @@ def _planned(name: str, given: dict[str, Any], table: GroundTruth, options: Any)
         nas_methods.code_of(name),
         provenance.code_version() | ({"method_from": source} if source else {}),
     )
+
+
+def _recipe(searches: Sequence[Search], trains: bool, options: Any) -> SearchRecipe:
+    """The recipe as the flags give it, one for all these searches (whatever recipe they have by now)."""
+
+    def kept(recipe: SearchRecipe) -> int:
+        return sum(replace(s, recipe=recipe).begun(seed) for s in searches for seed in set(options.seeds))
+
+    here = trains and searches and not (options.status or options.cancel)
+    if here and options.where == "slurm":
+        here = not cluster.Settings.read(options.cluster).gpus
+    measure = precision.measured_on(options.device, searches[0].space) if here else precision.unmeasured
+    return precision.recipe_for(SearchRecipe, options.recipe, cli.given_fields(options, SearchRecipe), kept, measure)
+
+
+def _planned(search: Search, table: GroundTruth, options: Any) -> Plan:
+    """Raises UsageError for whatever is wrong with a search before it begins."""
+    instance = search.instance()
+    if options.retrain:
+        retrain.ground_truth_recipe(table, options.recipe, search.recipe)  # what is wrong is said before the search
     seeds = sorted(set(options.seeds))
     return Plan(search, instance, seeds, [seed for seed in seeds if not search.kept(seed)])
 
@@ -211,7 +230,12 @@ def _deadline(options: Any) -> float | None:
 
 def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -> int:
     _require_judge_and_device(table, options)
-    plan = _planned(options.method, cli.given_fields(options, method), table, options)
+    unmeasured = SearchRecipe.preset(options.recipe, **precision.plain(cli.given_fields(options, SearchRecipe)))
+    search = _search_of(options.method, cli.given_fields(options, method), table, options, unmeasured)
+    if nas_methods.trains(method):
+        _require_same_data(unmeasured, table)
+    search = replace(search, recipe=_recipe([search], nas_methods.trains(method), options))
+    plan = _planned(search, table, options)
     queue = _queue(plan.search, options)
     if options.status or options.cancel:
         return _manage(queue, plan.search, plan.seeds, options)
@@ -225,8 +249,10 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
     if not plan.missing:
         queue.clear(_names(plan.search))
     if plan.missing and plan.trains:
-        work = plan.work(plan.search.task(plan.seeds[0]))
-        _say_how_long(plan.search, work, len(plan.missing), options)
+        task = plan.search.task(plan.seeds[0])
+        _ = task.data  # what is wrong with the data is said now
+        if (work := plan.work(task)) is not None:
+            _say_how_long(plan.search, work, len(plan.missing), options)
     deadline = _deadline(options)
     result = _carried_out(plan, table, options, words, deadline)
     if isinstance(result, int):
@@ -245,18 +271,26 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
         raise UsageError(
             f"--method {ALL} runs here: for --where slurm, --status and --cancel name one method at a time"
         )
-    recipe = SearchRecipe.preset(options.recipe, **cli.given_fields(options, SearchRecipe))
+    recipe = SearchRecipe.preset(options.recipe, **precision.plain(cli.given_fields(options, SearchRecipe)))
     _require_same_data(recipe, table)
     _require_judge_and_device(table, options)
     results = race.Results(table)
-    plans: dict[race.Entry, Plan] = {}
+    searches: dict[race.Entry, Search] = {}
     for name in nas_methods.available():
         method = results.attempt(race.Entry(name), partial(nas_methods.load, name))
         for variant in nas_methods.variants(method) if method else ():
             entry = race.Entry(name, variant)
             results.entries[entry] = race.NOT_YET
-            if plan := results.attempt(entry, partial(_planned, name, dict(variant.options), table, options)):
-                plans[entry] = plan
+            made = partial(_search_of, name, dict(variant.options), table, options, recipe)
+            if search := results.attempt(entry, made):
+                searches[entry] = search
+    trains = {entry: nas_methods.trains(search.instance()) for entry, search in searches.items()}
+    recipe = _recipe([search for entry, search in searches.items() if trains[entry]], True, options)
+    plans: dict[race.Entry, Plan] = {}
+    for entry, search in searches.items():
+        final = replace(search, recipe=recipe) if trains[entry] else search
+        if plan := results.attempt(entry, partial(_planned, final, table, options)):
+            plans[entry] = plan
 
     work = _foretold(plans, results, options)
     deadline, code = _deadline(options), 0
@@ -327,20 +361,16 @@ def _retrain(
 
 def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:
     """Says, without a GPU, what so many searches with `work` MACs in all will take."""
-    from benchmark.training import train
+    from benchmark.training import pace, train
 
     device = train.device_named(options.device)
-    if train.lacks_fast_bf16(search.recipe, device):
-        cli.say("this processor has no fast bf16: --precision fp32 will be many times faster (a recipe of its own)")
     if device.type != "cpu":
         return
-    at_once = min(options.together, train.default_together(search.recipe, device))
+    at_once = min(options.together, pace.default_together(search.recipe, device))
     rounds = -(-searches // at_once) / searches
-    seconds = work * rounds / train.measure_speed(search.space, search.recipe, device)
+    duration = pace.measure_speed(search.space, search.recipe, device).readable(work * rounds)
     threads = f"{search.recipe.threads} threads" if search.recipe.threads > 1 else "1 thread"
-    cli.say(
-        f"on the CPU: about {cli.readable(seconds)} on this machine ({train.device_label(device)}, {threads}, measured)"
-    )
+    cli.say(f"on the CPU: {duration} on this machine ({train.device_label(device)}, {threads}, measured)")
     if options.recipe != "smoke":
         cli.say(f"to see it work in minutes: python -m benchmark.evaluate --method {options.method} --recipe smoke")
 

@@ -16,6 +16,7 @@ from benchmark.errors import UsageError, choices
 
 MOST_THREADS = 1024  # of one process
 
+PRECISIONS = ("bf16", "fp32")
 # What a training records after every epoch; accuracies in per cent, losses in nats.
 CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 

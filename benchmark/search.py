@@ -56,6 +56,15 @@ class Search:
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
         return self.folder / "rankings" / f"{files.bounded(f'{self.name}-{digest}')}-seed{seed}.json"
 
+    def checkpoint(self, seed: int) -> Path:
+        """Where a search that is under way keeps what it needs to go on."""
+        path = self.path(seed)
+        return path.parent / "work" / f"{path.stem}.pt"
+
+    def begun(self, seed: int) -> bool:
+        """Whether there is a ranking of a seed, or a part of the way to one."""
+        return self.done(seed) or self.checkpoint(seed).exists()
+
     def done(self, seed: int) -> bool:
         """Whether the ranking of a seed is there by now."""
         return self.path(seed).exists()
@@ -76,6 +85,8 @@ class Search:
 
         device = str(train.device_named(self.device))
         halves = partial(self._halves, seed, more.get("engine", "eager"))
+        if not nas_methods.trains(nas_methods.load(self.method)):
+            halves = partial(_refuse_data, self.name)
         return nas_methods.Task(self.space, self.recipe, seed, device, halves, **more)
 
     def _halves(self, seed: int, engine: str) -> nas_methods.Halves:
@@ -107,7 +118,7 @@ class Search:
     def __call__(self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool]) -> bool | None:
         """What a worker does with one seed: ranks, and keeps the ranking."""
         path = self.path(seed)
-        work = path.parent / "work"
+        work = self.checkpoint(seed).parent
         work.mkdir(parents=True, exist_ok=True)
         with files.claim(work / f"{path.stem}.lock", self.terms) as mine:
             if not mine:
@@ -115,7 +126,7 @@ class Search:
             if not self.done(seed):  # else another process finished it meanwhile
                 guarded = mine.guarding(stop)
                 try:
-                    ranking = self._rank(seed, report, guarded, work / f"{path.stem}.pt")
+                    ranking = self._rank(seed, report, guarded, self.checkpoint(seed))
                     guarded()  # for the last time: a search that was given up for dead leaves no ranking
                 except (files.Lost, nas_methods.Busy):
                     return False  # somebody else is at it
@@ -134,7 +145,7 @@ class Search:
 
         device, method = train.device_named(self.device), self.instance()
         chosen = "eager"
-        if hasattr(method, "work"):  # it trains
+        if nas_methods.trains(method):
             affine = getattr(method, "affine", False)
             chosen = engine.working_engine(self.engine, self.space, self.recipe, device, affine)
         task = self.task(
@@ -178,3 +189,7 @@ class Search:
             dataset=self.recipe.dataset if saw_data else None,
             provenance=provenance | dict(ranking.provenance),
         )
+
+
+def _refuse_data(method: str) -> nas_methods.Halves:
+    raise Failure(f"method '{method}' says trains = False and asks for task.data: remove that line from its class")

@@ -23,7 +23,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from benchmark.streams import stream
 from benchmark.tables.files import load_table
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, table_name
 from benchmark.tables.table import LOSS_DECIMALS, GroundTruth
+from benchmark.training import precision
 
 
 def arguments() -> cli.Parser:
@@ -50,6 +51,12 @@ def arguments() -> cli.Parser:
     cli.add_data(parser)
     cli.add_device(parser)
     cli.add_loader(parser)
+    parser.add_argument(
+        "--precision",
+        default=precision.AUTO,
+        choices=[precision.AUTO, *precision.PRECISIONS],
+        help="auto (default): the claim's where bits can be compared, else the faster one here, judged by noise",
+    )
     parser.add_argument("--together", type=cli.positive, metavar="K", help="runs at once; default: one per core")
     parser.add_argument("--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -204,14 +211,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     if dataset.checksum != claim.checksum:
         raise UsageError(f"{claim.name} was made on another version of {dataset.name} than the one here: use its own")
     chosen = engine.working_engine(options.engine, claim.space, claim.recipe, device)
-    numerics = train.numerics(claim.recipe, device, dataset, chosen)
-    here = {key: value for key, value in numerics.items() if key != "dataset"}
-    _require_decidable(claim, runs, here)
-    reduced = dataset.reduced(claim.recipe)
-    images = len(reduced.train), len(reduced.test)
-    works = {run: train.work(claim.space, run.config, claim.recipe, *images) for run in runs}
 
-    ledger = Ledger(out / "verify" / table_name(claim.space, claim.recipe), claim.space, claim.recipe)
+    def numerics(recipe: Recipe) -> dict[str, Any]:
+        found = train.numerics(recipe, device, dataset, chosen)
+        return {key: value for key, value in found.items() if key != "dataset"}
+
+    def work_folder(recipe: Recipe) -> Path:
+        return out / "verify" / table_name(claim.space, recipe)
+
+    recipe, here = claim.recipe, numerics(claim.recipe)
+    if options.precision != precision.AUTO:
+        recipe = replace(recipe, precision=options.precision)
+    elif not any(_same(claim.cells[run], here) for run in runs):
+        measure = precision.measured_on(options.device, claim.space)
+        recipe = precision.settled(recipe, lambda choice: int(work_folder(choice).exists()), measure)
+    here = numerics(recipe)
+    _require_decidable(claim, runs, here)
+    reduced = dataset.reduced(recipe)
+    images = len(reduced.train), len(reduced.test)
+    works = {run: train.work(claim.space, run.config, recipe, *images) for run in runs}
+
+    ledger = Ledger(work_folder(recipe), claim.space, recipe)
     if Path(options.claim).resolve() == ledger.folder.resolve():
         raise UsageError(f"{options.claim} is where this verification itself would work: use another --out")
     cli.say(f"verifying {claim.source}: {len(runs)} of its {len(claim.cells)} cells")
@@ -250,13 +270,13 @@ def _train_again(
     ledger: Ledger, works: Mapping[Run, float], here: Mapping[str, Any], device: Any, options: Any
 ) -> tuple[int, bool]:
     """Trains what is missing of these runs, works in MACs; how many are left, and whether Ctrl-C ended it."""
-    from benchmark.training import train
+    from benchmark.training import pace
 
     missing = [run for run in works if not _trained(ledger, run, here)]
     cli.say(f"{ledger.name}: {len(works) - len(missing)} of {len(works)} cells are trained again already")
     if not missing:
         return 0, False
-    together = options.together or train.default_together(ledger.recipe, device)
+    together = options.together or pace.default_together(ledger.recipe, device)
     if device.type == "cpu":
         say_how_long(ledger.space, ledger.recipe, device, together, sum(works[run] for run in missing))
     failed, interrupted = train_runs(ledger, missing, works, together, options)

@@ -15,6 +15,10 @@ this package imports the ledger, the tables or the scoring, so that none can loo
 Each module here declares a VERSION. Raise it in the commit after which the module, on some configuration, would rank
 otherwise: kept rankings and checkpoints of the old one are then refused. `benchmark.training` has one likewise.
 
+A method that looks at no image says so in its class, `trains = False`; then neither data nor an engine
+is asked for. All others are checked against the data before their first step; one with a verb `work(task)`, the MACs of
+the whole search, has its time told beforehand.
+
 Methods of installed packages are found by their entry points:
 
     [project.entry-points."nas_bench_pooling.methods"]
@@ -161,6 +165,11 @@ def load(name: str) -> type[Any]:
     return method
 
 
+def trains(method: Any) -> bool:
+    """Whether a method, class or instance, may look at images: what its class declares as `trains`, else True."""
+    return bool(getattr(method, "trains", True))
+
+
 def variants(method: type[Any]) -> tuple[Variant, ...]:
     """What `--method all` runs of a method: its VARIANTS, else the method as it is."""
     return getattr(method, "VARIANTS", (Variant(),))
@@ -245,14 +254,14 @@ def _meaning(path: Path) -> str:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-        if isinstance(node, ast.ClassDef):  # what was published decides no ranking
-            node.body = [line for line in node.body if not _declares_variants(line)] or [ast.Pass()]
+        if isinstance(node, ast.ClassDef):  # what was published and what is declared decide no ranking
+            node.body = [line for line in node.body if not _declares(line)] or [ast.Pass()]
     return ast.unparse(tree)
 
 
-def _declares_variants(line: ast.stmt) -> bool:
+def _declares(line: ast.stmt) -> bool:
     targets = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
-    return [target.id for target in targets if isinstance(target, ast.Name)] == ["VARIANTS"]
+    return [target.id for target in targets if isinstance(target, ast.Name)] in (["VARIANTS"], ["trains"])
 
 
 def _offers() -> dict[str, list[metadata.EntryPoint]]:

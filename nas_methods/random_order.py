@@ -20,6 +20,8 @@ VERSION = 1
 class Method:
     """A random permutation as scores. No options."""
 
+    trains = False
+
     def rank(self, task: Task) -> Ranking:
         order = stream("random_order", task.seed).permutation(len(task.space))
         return Ranking(task.space.name, tuple(order.astype(float).tolist()))

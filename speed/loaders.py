@@ -38,7 +38,7 @@ from benchmark.datasets import beton, cifar10, crops, ffcv, ffcv_loader, loaders
 from benchmark.datasets.batches import served
 from benchmark.errors import Failure, UsageError
 from benchmark.running.files import write_atomically
-from benchmark.training import train
+from benchmark.training import pace
 from speed.measure import hardware
 from speed.sides import CPU, RECIPE, Window, images, reason
 
@@ -250,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     real = root if not cifar10.read_cifar10(Path(root))[1] else None
     rounds, seconds = options.rounds or (1 if options.quick else 3), 1.0 if options.quick else 5.0
     counts = {"cifar10": 4096 if options.quick else 50_000, "jpeg": 256 if options.quick else PICTURES}
-    cores = train.default_together(RECIPE, CPU)
+    cores = pace.default_together(RECIPE, CPU)
     began = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as place:
         sizes = {} if lacking else prepare(Path(place), real, counts)

@@ -24,7 +24,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from operator import itemgetter
@@ -38,11 +38,12 @@ import torch
 from benchmark import cli, provenance
 from benchmark.datasets import cifar10, named
 from benchmark.errors import UsageError, choices
+from benchmark.recipe import Recipe
 from benchmark.running.files import write_atomically
 from benchmark.running.launch import LEAN_ENVIRONMENT
 from benchmark.spaces import costs
 from benchmark.spaces.space import Config
-from benchmark.training import train
+from benchmark.training import pace, precision, train
 from speed import figures, floor
 from speed.sides import CPU, RECIPE, SIDES, SPACE, NotMeasured, Side, Task, neighbours
 
@@ -150,11 +151,16 @@ def values(found: Found, side: str, what: object, key: str, **others: int) -> li
 
 
 def summary(
-    found: Found, configs: Sequence[Config], cores: int, sides: Sequence[str], rates: Mapping[str, float] | None
+    found: Found,
+    configs: Sequence[Config],
+    cores: int,
+    sides: Sequence[str],
+    rates: Mapping[str, float] | None,
+    ours: str = RECIPE.precision,
 ) -> dict[str, Any]:
     """Ratios, estimates and requirements, with what they came from. `by_round` is the spread of a ratio.
 
-    sides: those that were measured, ours first. rates: of `floor`; None: not measured.
+    sides: those that were measured, ours first. rates: of `floor`; None: not measured. ours: our precision.
     """
     standard = {"processes": cores, "batch_size": RECIPE.batch_size}
 
@@ -184,7 +190,8 @@ def summary(
         row["tflops"] = {side: flops * pace[side] / 1e12 for side in sides}
         row["unfused_bytes_per_image"] = moved
         if rates is not None:
-            peak = {side: rates[f"{SIDES[side].precision}_flops_per_second"] for side in sides}
+            used = {side: ours if side == OURS else SIDES[side].precision for side in sides}
+            peak = {side: rates[f"{used[side]}_flops_per_second"] for side in sides}
             row["fraction_of_matrix_peak"] = {side: flops * pace[side] / peak[side] for side in sides}
             row["unfused_traffic_over_copy"] = moved * pace[OURS] / rates["copy_bytes_per_second"]
         by_config[str(c)] = row
@@ -345,6 +352,12 @@ def arguments() -> cli.Parser:
     parser.add_argument("--beside", type=cli.whole, default=0, metavar="N", help="busy neighbours; training alone then")
     parser.add_argument("--out", default="results/speed", metavar="DIR", help="default ./results/speed")
     cli.add_data(parser)
+    parser.add_argument(
+        "--precision",
+        default=precision.AUTO,
+        choices=[precision.AUTO, *precision.PRECISIONS],
+        help="of ours (default auto: the faster one here)",
+    )
     parser.add_argument("--figures", action=argparse.BooleanOptionalAction, default=True, help="default: drawn")
     parser.add_argument("--quick", action="store_true", help="one round, two configurations, short windows")
     return parser
@@ -378,9 +391,14 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
     real = not cifar10.read_cifar10(Path(root))[1]
     if not real:
         cli.say(f"no CIFAR-10 in {root}: random images take its place")
-    cores = train.default_together(RECIPE, CPU)
+    cores = pace.default_together(RECIPE, CPU)
     began = datetime.now(UTC)
-    turns = plan(configs, root if real else None, cores, seconds, rounds, sides, alone=not options.beside)
+    given = {"precision": options.precision}
+    recipe = precision.recipe_for(Recipe, "paper", given, lambda _: 0, precision.measured_on("cpu", SPACE))
+    turns = [
+        [(side, replace(task, precision=recipe.precision)) for side, task in turn]
+        for turn in plan(configs, root if real else None, cores, seconds, rounds, sides, alone=not options.beside)
+    ]
     with tempfile.TemporaryDirectory() as cache, neighbours(options.beside):  # what was compiled before does not count
         users = {**(os.environ if environment is None else environment), "TORCHINDUCTOR_CACHE_DIR": cache}
         rates = None if options.beside else floor.rates(cores, seconds / 3)
@@ -399,12 +417,12 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
         "torch": torch.__version__,
         "code": provenance.code_version(),
         "environment_of_our_workers": LEAN_ENVIRONMENT,
-        "recipe": asdict(RECIPE),
+        "recipe": asdict(recipe),
         "images": "cifar10" if real else "random",
         "window_seconds": seconds,
         "not_measured": absent,
         "floor": rates,
-        **summary(found, configs, cores, measured, rates),
+        **summary(found, configs, cores, measured, rates, recipe.precision),
     }
     result |= {"requirements": requirements(result), "measurements": found}
     machine = re.sub(r"\W+", "-", result["hardware"]["cpu"].lower()).strip("-")

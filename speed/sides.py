@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -95,10 +95,11 @@ class Task:
     processes: int  # of ours, one thread each; threads of a user's loop
     seconds: float
     batch_size: int = RECIPE.batch_size
+    precision: Literal["bf16", "fp32"] = RECIPE.precision  # of ours
 
     @property
     def recipe(self) -> Recipe:
-        return replace(RECIPE, batch_size=self.batch_size)
+        return replace(RECIPE, batch_size=self.batch_size, precision=self.precision)
 
     def __str__(self) -> str:
         return "data path" if self.config is None else str(self.config)
@@ -261,7 +262,7 @@ def users_loop(task: Task, environment: Mapping[str, str], compiled: bool = Fals
 class Side:
     """measure: a Task and the user's environment in, facts out; raises NotMeasured where it cannot run.
 
-    precision: of its matrix products. rounds: how often at most (None: in every round). feeds: it has a data path.
+    precision: of its matrix products; of ours what the task says. rounds: how often at most (None: in every round). feeds: it has a data path.
     """
 
     measure: Callable[[Task, Mapping[str, str]], dict[str, float]]

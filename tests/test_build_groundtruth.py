@@ -22,10 +22,18 @@ from benchmark.spaces.space import load_space
 from benchmark.tables.files import load_table
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, checksum
 from benchmark.training import train
+from tests.machine import PRECISION
 
 MODULE = "benchmark.build_groundtruth"
 # Two of the cheapest runs; an epoch has two steps, so that there are forty moments at which a run can be stopped.
-SMALL = {"dataset": "synthetic", "epochs": 20, "train_images": 32, "eval_images": 32, "batch_size": 16}
+SMALL = {
+    "dataset": "synthetic",
+    "epochs": 20,
+    "train_images": 32,
+    "eval_images": 32,
+    "batch_size": 16,
+    "precision": PRECISION,
+}
 FLAGS = ["--recipe", "smoke", *(word for k, v in SMALL.items() for word in (f"--{k.replace('_', '-')}", str(v)))]
 RUNS = ["--configs", "[1,1,8]", "[1,2,7]", "--seeds", "0", "--together", "1"]
 RECIPE = Recipe.preset("smoke", **SMALL)

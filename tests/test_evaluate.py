@@ -20,13 +20,27 @@ from benchmark.running.launch import Spoiled
 from benchmark.search import Search
 from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Row
+from tests.machine import FAST, PRECISION
 
 SPACE = load_space()
 MEANS = load_table("published").means
 CONFIGS = [str(config) for config in SPACE]
 
 # A search small enough for a test, on data that every machine can make.
-SMALL = ["--recipe", "smoke", "--dataset", "synthetic", "--epochs", "1", "--train-images", "64", "--eval-images", "32"]
+SMALL = [
+    "--recipe",
+    "smoke",
+    "--dataset",
+    "synthetic",
+    "--epochs",
+    "1",
+    "--train-images",
+    "64",
+    "--eval-images",
+    "32",
+    "--precision",
+    PRECISION,
+]
 SMALL += ["--batch-size", "32", "--calibration-images", "32", "--precision", "fp32", "--threads", "1"]
 
 
@@ -471,7 +485,7 @@ def searched(tmp_path_factory):
     table = table_at(folder / "tables")
     words = ["--method", "spos", *SMALL, "--table", str(table), "--out", str(folder / "out")]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)  # three seconds of measuring
+        patched.setattr("benchmark.training.pace.measure_speed", lambda *_: FAST)  # three seconds of measuring
         assert evaluate.main(words) == 0
     return folder / "out", table
 
@@ -567,9 +581,9 @@ HASTY = """
 import time
 from pathlib import Path
 from benchmark import cli, evaluate
-from benchmark.training import train
+from benchmark.training import pace, train
 train.CHECKPOINT_SECONDS = -1.0
-train.measure_speed = lambda *_: 1e10
+pace.measure_speed = lambda *_: pace.Speed(1e10, 1e10)
 save = train.Checkpoint.save
 train.Checkpoint.save = lambda self, state: (save(self, state), time.sleep(600))
 if __name__ == "__main__":
@@ -598,7 +612,7 @@ def test_killed_midway_and_started_again_the_ranking_is_the_same(searched, tmp_p
     assert read_checkpoint(checkpoint)["state"]["iteration"] > 0  # as a search reads it
     assert not list((tmp_path / "out" / "rankings").glob("*.json"))
 
-    monkeypatch.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *_: FAST)
     assert evaluate.main(words) == 0
     assert "starts afresh" not in capfd.readouterr().err
     found, expected = (only(out, "rankings/*.json") for out in (tmp_path / "out", undisturbed))
@@ -609,7 +623,7 @@ def test_killed_midway_and_started_again_the_ranking_is_the_same(searched, tmp_p
 
 
 def test_typed_bare_it_starts_the_mixture_and_says_so(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *_: FAST)
     table = table_at(tmp_path / "tables")
     code, out, err = run(*SMALL, "--table", table, "--out", tmp_path / "out", "--stop-after", "0s")
     assert (code, out) == (0, "")
@@ -618,7 +632,7 @@ def test_typed_bare_it_starts_the_mixture_and_says_so(run, tmp_path, monkeypatch
 
 
 def test_seconds_add_up_over_attempts_and_reach_the_score(run, searched, monkeypatch):
-    monkeypatch.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *_: FAST)
     folder, table = searched
     kept = json.loads(only(folder, "rankings/spos-*.json").read_text())
     seconds = kept["provenance"]["timings"]["seconds"]
@@ -652,7 +666,7 @@ class Method(Sampler):
 
 
 def test_a_search_of_edited_code_neither_resumes_nor_passes_for_the_old_one(tmp_path, environment, capfd, monkeypatch):
-    monkeypatch.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *_: FAST)
     table, method = table_at(tmp_path / "tables"), tmp_path / "mine.py"
     words = ["--method", str(method), *SMALL, "--epochs", "3", "--table", str(table), "--out", str(tmp_path / "out")]
     edited = FAITHFUL.replace("integers(36)", "integers(35)")

@@ -16,6 +16,7 @@ from benchmark.retrain import ground_truth_recipe
 from benchmark.tables.files import write_table
 from benchmark.tables.ledger import Ledger, Run
 from benchmark.tables.table import GroundTruth, Row
+from tests.machine import FAST
 from tests.tables.test_ledger import PROVENANCE, results
 
 SPACE = load_space()
@@ -30,6 +31,7 @@ from benchmark import Ranking
 @dataclass(frozen=True)
 class Method:
     find: str = "012220220"
+    trains = False
 
     def rank(self, task):
         return Ranking(task.space.name, tuple(float(i) for i in range(len(task.space))), pick=self.find)
@@ -39,7 +41,7 @@ class Method:
 @pytest.fixture
 def words(tmp_path, monkeypatch):
     """A search that finds a path outside the space, and a table that states its recipe."""
-    monkeypatch.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *_: FAST)
     (tmp_path / "told.py").write_text(TOLD)
     rows = [Row(config, 50.0 + i / 7, 0.5, 3) for i, config in enumerate(SPACE)]
     stated = {"recipe": RECIPE.to_dict(), "recipe_hash": RECIPE.hash, "recipe_label": RECIPE.label}

@@ -19,11 +19,19 @@ from benchmark.spaces.space import load_space
 from benchmark.tables.ledger import Ledger, Run, checksum
 from benchmark.tables.table import GroundTruth, Row
 from benchmark.verify import Claim, Kept, _keep, _verdicts, main
+from tests.machine import PRECISION
 
 MODULE = "benchmark.verify"
 SPACE = load_space()
 # Two of the cheapest configurations, two seeds each; forty steps a run, so that one can be killed under way.
-SMALL = {"dataset": "synthetic", "epochs": 20, "train_images": 32, "eval_images": 32, "batch_size": 16}
+SMALL = {
+    "dataset": "synthetic",
+    "epochs": 20,
+    "train_images": 32,
+    "eval_images": 32,
+    "batch_size": 16,
+    "precision": PRECISION,
+}
 RECIPE = Recipe(**SMALL)
 NAME = Ledger.under("", SPACE, RECIPE).name
 FIRST, SECOND = SPACE.configs[:2]

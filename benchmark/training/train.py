@@ -35,7 +35,6 @@ from benchmark.training.engine import Learner, learners
 
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_FORMAT = 2  # goes up when a checkpoint of old must not be resumed by new code
-MEASURED_BATCH = 64  # images a step when speed is measured: enough to tell, soon done on a slow machine
 DECIMALS = 6  # of accuracies in per cent: 41.98, where the floating point product would be 41.980000000000004
 
 
@@ -298,46 +297,3 @@ def _batches(
 def work(space: PoolingSpace, config: Architecture, recipe: Recipe, train_images: int, eval_images: int) -> float:
     """MACs of a whole training: three forward passes per trained image, one per tested image."""
     return costs.path_macs(space, config.path) * recipe.epochs * (3 * train_images + eval_images)
-
-
-def default_together(recipe: Recipe, device: torch.device) -> int:
-    """As many runs as there are cores for them; on a GPU 4, whose kernels fill each other's gaps."""
-    if device.type != "cpu":
-        return 4
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // recipe.threads)
-
-
-def lacks_fast_bf16(recipe: Recipe, device: torch.device) -> bool:
-    """Whether the recipe asks for bf16 on a processor that has to emulate it, which is many times slower than fp32."""
-    if recipe.precision != "bf16":
-        return False
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) < (8, 0)
-    try:
-        return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    except (AttributeError, RuntimeError):  # another kind of processor, or a torch that says it otherwise: not known
-        return False
-
-
-def measure_speed(space: PoolingSpace, recipe: Recipe, device: torch.device, seconds: float = 2.0) -> float:
-    """MACs per second that one run reaches on this machine, from a few steps of the default configuration."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(recipe.threads)
-    try:
-        network = networks.ResNet(space)
-        networks.initialise(network, 0)
-        learner = Learner(network, recipe, device)
-        batch = min(recipe.batch_size, MEASURED_BATCH)
-        side = space.sizes[0]
-        images = torch.zeros(batch, side, side, 3, device=device).permute(0, 3, 1, 2)
-        labels = torch.zeros(batch, dtype=torch.long, device=device)
-        learner.learn(images, labels, space.default.path, 0.0)  # the first step also sets things up
-        began, done = time.monotonic(), 0
-        while done < 2 or time.monotonic() - began < seconds:
-            learner.learn(images, labels, space.default.path, 0.0)[0].item()
-            done += 1
-        per_step = 3 * costs.macs(space, space.default) * batch
-        return done * per_step / (time.monotonic() - began)
-    finally:
-        torch.set_num_threads(threads)

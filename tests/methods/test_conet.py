@@ -14,6 +14,7 @@ from benchmark.training.train import learning_rate
 from nas_methods import conet
 from nas_methods.conet import Side, evbmf, rank_slope, sides
 from nas_methods.supernet import Feed
+from tests.machine import PRECISION
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +249,7 @@ def test_scores_are_the_mean_ranks_of_the_last_epoch():
 @pytest.mark.real
 def test_recipe_smoke_is_long_enough_for_ranks_to_rise(cifar10_root, tmp_path):
     """Nothing as drawn, something after all steps: else every score is 0, and there is no ranking to smoke-test."""
-    recipe = SearchRecipe.preset("smoke", threads=1)
+    recipe = SearchRecipe.preset("smoke", threads=1, precision=PRECISION)
     search = Search("conet", {}, SPACE, recipe, tmp_path, str(cifar10_root), "cpu", "eager", "", {})
     smoke = search.task(0)
     network = smoke.data.network(0, affine=True)

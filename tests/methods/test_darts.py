@@ -26,6 +26,7 @@ from benchmark.spaces import networks
 from benchmark.spaces.space import Config, PoolingSpace
 from benchmark.training.engine import Learner
 from nas_methods.darts import Alpha, Method, MultiResolution, mixture_gradient, mixture_macs, scores, search
+from tests.machine import FAST
 
 CPU = torch.device("cpu")
 # The real space on a network of few channels, and a small space for float64.
@@ -382,7 +383,7 @@ def test_a_bare_flag_is_true():
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill")
 def test_killed_and_started_again_the_command_ranks_alike(tmp_path, environment, monkeypatch, capfd):
-    monkeypatch.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *_: FAST)
     script = tmp_path / "hasty.py"
     script.write_text(HASTY)
     small = [*SMALL, "--batch-size", "4", "--train-images", "12", "--eval-images", "4", "--method", "darts"]

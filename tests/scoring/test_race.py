@@ -16,6 +16,7 @@ from benchmark.errors import UsageError
 from benchmark.running import launch
 from benchmark.scoring import race
 from benchmark.tables.published import BEST, DEFAULT, ROWS, Published, Variant
+from tests.machine import FAST
 
 # A method that trains nothing but says what it would cost, and keeps a diary.
 PLANTED = """
@@ -67,7 +68,7 @@ def here(function, items, *, deadline, **_):
 @pytest.fixture
 def start(tmp_path, monkeypatch, capsys):
     """start(*words, a=text, ...) -> (exit code, standard output, standard error) of `--method all` with such methods."""
-    monkeypatch.setattr("benchmark.training.train.measure_speed", lambda *_: 1e10)
+    monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *_: FAST)
     monkeypatch.setattr(evaluate, "launch", here)
     table = table_at(tmp_path / "tables")
 
@@ -203,8 +204,8 @@ SCRIPT = """
 import sys
 import nas_methods
 from benchmark import cli, evaluate
-from benchmark.training import train
-train.measure_speed = lambda *_: 1e10
+from benchmark.training import pace
+pace.measure_speed = lambda *_: pace.Speed(1e10, 1e10)
 if __name__ == "__main__":
     nas_methods.available = lambda: ("./a.py",)
     cli.command(evaluate.main)

@@ -26,12 +26,13 @@ from benchmark.training.train import train_alone
 from nas_methods.darts import MultiResolution, mixture_gradient
 from nas_methods.spos import Method
 from tests import planted
+from tests.machine import PRECISION
 from tests.methods.test_darts import VARIANTS, thin_task
 
 SPACE = load_space()
 CPU = torch.device("cpu")
 LIGHT = SPACE[0]
-SHORT = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=20)
+SHORT = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=20, precision=PRECISION)
 
 
 class StandIn(GraphLearner):
@@ -69,7 +70,7 @@ def graphs(monkeypatch):
 @pytest.mark.parametrize("momentum", [0.9, 0.0])
 @pytest.mark.parametrize("stop_after", [None, 2, 5])
 def test_a_training_from_graphs_has_the_bits_of_an_eager_one(tiny_dataset, tmp_path, graphs, momentum, stop_after):
-    recipe = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=32, momentum=momentum)
+    recipe = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=32, momentum=momentum, precision=PRECISION)
     eager, _ = train_alone(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU)
     path = tmp_path / "run.pt"
     if stop_after:  # the warm-up of a resumed run must not move what was restored
@@ -82,7 +83,9 @@ def test_a_training_from_graphs_has_the_bits_of_an_eager_one(tiny_dataset, tmp_p
 
 
 def test_each_step_is_recorded_once_per_path_and_shape(tiny_dataset, graphs):
-    recipe = Recipe(epochs=5, batch_size=16, train_images=48, eval_images=40)  # tests in batches of 16, 16 and 8:
+    recipe = Recipe(
+        epochs=5, batch_size=16, train_images=48, eval_images=40, precision=PRECISION
+    )  # tests in batches of 16, 16 and 8:
     # the last is too small to be recorded
     train_alone(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU, engine="graph")
     keys = [(name, shape[0]) for name, shape, *_ in graphs[0]._recordings]

@@ -18,13 +18,14 @@ from benchmark.spaces import costs, networks
 from benchmark.spaces.space import load_space
 from benchmark.training import train
 from benchmark.training.engine import Learner
-from benchmark.training.train import Checkpoint, learning_rate, measure_speed, train_alone
+from benchmark.training.train import Checkpoint, learning_rate, train_alone
+from tests.machine import PRECISION
 
 SPACE = load_space()
 CPU = torch.device("cpu")
 LIGHT = SPACE[0]  # [1,1,8], the cheapest
 # 48 images in batches of 16: three steps in each of three epochs; 20 test images: a last batch of 4.
-SHORT = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=20)
+SHORT = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=20, precision=PRECISION)
 STEPS = 9
 
 
@@ -337,14 +338,14 @@ def test_the_last_accuracy_is_that_of_the_trained_network_on_the_test_images(tin
 
 
 def test_training_learns_the_patterns(tiny_dataset):
-    recipe = Recipe(epochs=6, batch_size=16, lr=0.05)
+    recipe = Recipe(epochs=6, batch_size=16, lr=0.05, precision=PRECISION)
     curves = trained(tiny_dataset, recipe)["curves"]
     assert curves["train_loss"][-1] < 0.5 * curves["train_loss"][0]
     assert curves["test_accuracy"][-1] > 50  # chance: 10
 
 
 def test_subset_sizes_of_the_recipe_take_effect(tiny_dataset):
-    recipe = Recipe(epochs=2, batch_size=16, train_images=35, eval_images=7)
+    recipe = Recipe(epochs=2, batch_size=16, train_images=35, eval_images=7, precision=PRECISION)
     results = trained(tiny_dataset, recipe)
     assert results["images"] == 2 * 32  # full batches only
     # images beyond the first 35 and 7 are never looked at
@@ -361,7 +362,9 @@ def test_subset_sizes_of_the_recipe_take_effect(tiny_dataset):
 
 
 def test_a_set_smaller_than_a_batch_is_one_batch(tiny_dataset):
-    results = trained(tiny_dataset, Recipe(epochs=2, batch_size=64, train_images=10, eval_images=5))
+    results = trained(
+        tiny_dataset, Recipe(epochs=2, batch_size=64, train_images=10, eval_images=5, precision=PRECISION)
+    )
     assert results["images"] == 20
     for value in results["curves"]["train_accuracy"]:
         assert value / 10 == pytest.approx(round(value / 10), abs=1e-9)
@@ -372,7 +375,9 @@ def test_a_set_smaller_than_a_batch_is_one_batch(tiny_dataset):
 
 def test_a_loss_that_is_no_number_fails_naming_the_run(tiny_dataset):
     # Each step multiplies the weights of the linear layer by 1 - 100 * 1 = -99: beyond float32 after some twenty.
-    recipe = Recipe(epochs=40, batch_size=16, train_images=16, eval_images=5, lr=100.0, weight_decay=1.0)
+    recipe = Recipe(
+        epochs=40, batch_size=16, train_images=16, eval_images=5, lr=100.0, weight_decay=1.0, precision=PRECISION
+    )
     with pytest.raises(Failure) as caught:
         trained(tiny_dataset, recipe, seed=3)
     message = str(caught.value)
@@ -442,14 +447,6 @@ def test_progress_counts_steps_and_images(tiny_dataset):
 def test_work_counts_three_passes_per_trained_image():
     recipe = Recipe(epochs=7)
     assert train.work(SPACE, SPACE.default, recipe, 100, 30) == costs.macs(SPACE, SPACE.default) * 7 * 330
-
-
-def test_measured_speed_is_a_positive_number_and_leaves_the_threads_alone():
-    torch.set_num_threads(2)
-    speed = measure_speed(SPACE, Recipe(batch_size=4), CPU, seconds=0.0)
-    assert math.isfinite(speed)
-    assert speed > 0
-    assert torch.get_num_threads() == 2
 
 
 def test_numerics_name_what_the_last_bits_depend_on():
