@@ -13,10 +13,10 @@ import time
 
 import pytest
 
-from benchmark.build_groundtruth import TrainRun
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
 from benchmark.running import files
+from benchmark.runs import TrainRun
 from benchmark.spaces.space import load_space
 from benchmark.tables.files import load_table
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, checksum
