@@ -15,10 +15,8 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +24,12 @@ from benchmark import cli, provenance
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 from benchmark.running import cluster, files
-from benchmark.running.launch import LEAN_ENVIRONMENT, Spoiled, launch
+from benchmark.running.submission import Submission, settings_of
+from benchmark.runs import TrainRun, say_how_long, train_runs
 from benchmark.spaces import costs
 from benchmark.spaces.space import SPACES, PoolingSpace, load_space, require_trainable
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run
 from benchmark.training import precision
-
-REPORT_SECONDS = 0.1  # between two reports of one run: a GPU takes hundreds of steps a second
 
 
 def arguments() -> cli.Parser:
@@ -61,97 +58,6 @@ def arguments() -> cli.Parser:
     return parser
 
 
-@dataclass(frozen=True)
-class TrainRun:
-    """What a worker does with one run: claims it, trains it, writes its record. Yields after every step."""
-
-    ledger: Ledger
-    data_root: str | None
-    device: str
-    engine: str
-    loader: str
-    together: int  # how many share the machine: it explains the timings, and nothing else depends on it
-    sharing: int  # how many of those take turns on one device
-    provenance: dict[str, Any]
-    terms: files.Terms = field(default_factory=files.Terms)
-    under_way: dict[Run, int] = field(default_factory=dict)  # in this worker, and how many steps they took
-
-    def __call__(
-        self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]
-    ) -> Generator[None, None, bool | None]:
-        with self.ledger.claim(run, self.terms) as mine:
-            if not mine:
-                return False
-            if self.ledger.read(run):  # another builder finished it meanwhile
-                self.ledger.sweep(run)
-                return True
-            self.under_way[run] = 0
-            try:
-                return (yield from self._train(run, report, mine.guarding(stop)))
-            except files.Lost:
-                return False  # somebody else is at it
-            finally:
-                self.under_way.pop(run, None)
-
-    def _train(
-        self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]
-    ) -> Generator[None, None, bool | None]:
-        from benchmark.training import engine, train
-
-        ledger, device = self.ledger, train.device_named(self.device)
-        dataset = _dataset(ledger.recipe.dataset, self.data_root, self.loader, device)
-        chosen = engine.working_engine(self.engine, ledger.space, ledger.recipe, device)
-        path = ledger.checkpoint_path(run)
-        steps = train.training(ledger.space, run.config, run.seed, ledger.recipe, dataset, device, path, stop, chosen)
-        turns = engine.taking_turns(steps, device)
-        reported = 0.0
-        try:
-            while True:
-                fraction, facts = next(turns)
-                self.under_way[run] += 1
-                if time.monotonic() - reported > REPORT_SECONDS:
-                    report({"fraction": fraction} | facts)
-                    reported = time.monotonic()
-                yield
-        except StopIteration as end:
-            outcome = end.value
-        except RuntimeError as error:
-            if engine.still_computes(device, error):
-                raise
-            raise Spoiled(f"{run.config} seed {run.seed}: {error}") from error
-        if outcome is None:
-            return None
-        results, seconds = outcome
-        numerics = train.numerics(ledger.recipe, device, dataset, chosen)
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        timings = {"seconds": round(seconds, 3), "finished": finished, "together": self.together}
-        if self.sharing > 1:
-            timings["sharing"] = self.sharing
-        stop()  # for the last time: an attempt that was given up for dead leaves no record
-        ledger.write(run, results, numerics | self.provenance | {"loader": self.loader}, timings)
-        return True
-
-    def done(self, run: Run) -> bool:
-        """Whether the run has a record by now."""
-        return self.ledger.record_path(run).exists()
-
-    def room(self) -> bool:
-        """Whether another run fits beside those under way, which is known once they have recorded their steps."""
-        from benchmark.training import engine, train
-
-        if any(steps <= engine.WARM_UP for steps in self.under_way.values()):
-            return False
-        return engine.room_for_another(train.device_named(self.device), len(self.under_way))
-
-
-@lru_cache(maxsize=1)
-def _dataset(name: str, root: str | None, loader: str, device: Any) -> Any:
-    """The data set, where it is resident on the device, once for all runs of a worker."""
-    from benchmark.datasets import loaders
-
-    return loaders.load(name, root, download=False, loader=loader).to(device)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     options = arguments().parse(words)
@@ -161,23 +67,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     configs = space.select(options.configs) if options.configs else space.configs
     seeds = sorted(set(options.seeds))
     ledger = Ledger.under(options.out, space, recipe)
-    queue = _queue(ledger, options)
+    build = Build(ledger, configs, seeds, options, words)
+    submission = _submission(ledger, options)
     if options.status:
-        return _print_status(ledger, configs, seeds, queue, options.json)
+        return _print_status(build, submission.queue)
     if options.cancel:
-        cli.say(f"{queue.cancel()} tasks are taken out of Slurm; what they had kept is not lost")
+        submission.cancel()
         return 0
-    runs = sorted(Run(seed, config) for seed in seeds for config in configs)
-    if len(ledger.status(configs, seeds)["done"]) == len(runs):  # a table anew, which takes neither torch nor data
+    runs = build.runs
+    if len(build.state()["done"]) == len(runs):  # a table anew, which takes neither torch nor data
         cli.say(f"{ledger.name}: {len(runs)} of {len(runs)} runs are there, data set {recipe.dataset}")
         ledger.prepare()
         _missing(ledger, runs)  # sweeps up, and sets aside corrupt records of other runs
-        if options.wait:  # a task may still be on its way out
-            queue.wait(lambda tasks: f"all runs are there, {len(tasks)} tasks end", lambda: _names(ledger, queue))
-        queue.clear(_names(ledger, queue))
-        return _finish(ledger, configs, seeds, {}, False, options, words)
+        submission.settle(options.wait, "all runs are there")
+        return _finish(build, {}, False)
     if options.where == "slurm":
-        return _build_on_slurm(ledger, configs, seeds, runs, queue, options, words)
+        return _build_on_slurm(build, submission)
 
     from benchmark.datasets import loaders
     from benchmark.training import engine, pace, train  # imports torch, so --status and errors in flags come before it
@@ -199,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.recipe != "smoke":
                 cli.say("to see it work in minutes: python -m benchmark.build_groundtruth --recipe smoke")
         failed, interrupted = train_runs(ledger, missing, works, together, options)
-    return _finish(ledger, configs, seeds, failed, interrupted, options, words)
+    return _finish(build, failed, interrupted)
 
 
 def _recipe(space: PoolingSpace, options: Any) -> Recipe:
@@ -215,32 +120,48 @@ def _recipe(space: PoolingSpace, options: Any) -> Recipe:
     return precision.recipe_for(Recipe, options.recipe, cli.given_fields(options, Recipe), kept, measure)
 
 
-def _queue(ledger: Ledger, options: Any) -> cluster.Queue:
-    """The queue of a ledger's runs. Settings are read where they are needed only: a status needs none."""
-    submits = options.where == "slurm" and not (options.status or options.cancel)
-    settings = cluster.Settings.read(options.cluster) if submits else cluster.Settings()
+@dataclass(frozen=True)
+class Build:
+    """What one command builds: a ledger's runs, each configuration with each seed, and the words that ask for it."""
+
+    ledger: Ledger
+    configs: Sequence[Any]
+    seeds: list[int]
+    options: Any
+    words: list[str]
+
+    @property
+    def runs(self) -> list[Run]:
+        return sorted(Run(seed, config) for seed in self.seeds for config in self.configs)
+
+    @property
+    def again(self) -> str:
+        """The command, as one types it."""
+        return shlex.join(["python", "-m", "benchmark.build_groundtruth", *self.words])
+
+    def state(self) -> dict[str, list[Run]]:
+        """The runs by how they stand: done, running, missing, corrupt."""
+        return self.ledger.status(self.configs, self.seeds)
+
+
+def _submission(ledger: Ledger, options: Any) -> Submission:
+    """A ledger's runs as items of Slurm's."""
+    settings = settings_of(options)
     together = options.together or (4 if settings.gpus else max(1, settings.cpus // ledger.recipe.threads))
-    return cluster.Queue((ledger.folder / "work" / "slurm").resolve(), settings, ledger.stem, together)
+    queue = cluster.Queue((ledger.folder / "work" / "slurm").resolve(), settings, ledger.stem, together)
+    return Submission(queue, lambda: {queue.name(run) for run in ledger.recorded()})
 
 
-def _build_on_slurm(
-    ledger: Ledger,
-    configs: Sequence[Any],
-    seeds: list[int],
-    runs: list[Run],
-    queue: cluster.Queue,
-    options: Any,
-    words: list[str],
-) -> int:
+def _build_on_slurm(build: Build, submission: Submission) -> int:
     """Submits the missing runs that are not queued yet. With --wait, stays, and writes the table."""
     from benchmark.datasets import loaders  # imports torch: faults of the data are named before anything is submitted
 
+    ledger, runs, options = build.ledger, build.runs, build.options
     dataset = loaders.load(ledger.recipe.dataset, options.data, loader=options.loader).reduced(ledger.recipe)
     ledger.prepare()
     missing = _missing(ledger, runs)
     cli.say(f"{ledger.name}: {len(runs) - len(missing)} of {len(runs)} runs are there, data set {dataset.name}")
-    if options.again:
-        queue.again()
+    queue = submission.queue
     on_gpu = queue.settings.gpus > 0
     at_once = queue.together if on_gpu else min(queue.together, max(1, queue.settings.cpus // ledger.recipe.threads))
     slots = at_once if on_gpu else 1
@@ -255,45 +176,27 @@ def _build_on_slurm(
         provenance.code_version(),
         files.Terms(queue.settings.lease),
     )
-    outcome = launch(
-        function,
-        missing,
-        processes=at_once // slots,
-        slots=slots,
-        environment=LEAN_ENVIRONMENT,
-        where="slurm",
-        queue=queue,
-    )
-    cli.say(f"{len(outcome.queued)} runs are submitted, {-(-len(outcome.queued) // queue.together)} tasks")
-    again = shlex.join(["python", "-m", "benchmark.build_groundtruth", *words])
+    count = submission.submit(function, missing, options.again, processes=at_once // slots, slots=slots)
+    cli.say(f"{count} runs are submitted, {-(-count // queue.together)} tasks")
     if options.wait:
-        queue.wait(lambda tasks: _slurm_lines(ledger, configs, seeds, queue, tasks)[0], lambda: _names(ledger, queue))
-        gone = _names(ledger, queue)
-        failed = {run: times[-1]["why"] for run in missing if (times := queue.failed().get(queue.name(run)))}
-        failed = {run: why for run, why in failed.items() if queue.name(run) not in gone}
-        if not failed and gone.issuperset(queue.name(run) for run in runs):
-            queue.clear(gone)
-        return _finish(ledger, configs, seeds, failed, False, options, words)
+        why = submission.wait(lambda tasks: _slurm_lines(build, queue, tasks)[0])
+        failed = {run: why[name] for run in missing if (name := queue.name(run)) in why}
+        if not failed and submission.done().issuperset(queue.name(run) for run in runs):
+            submission.settle(False, "all runs are there")
+        return _finish(build, failed, False)
     stuck = queue.failed_for_good()
     for run in missing:
         if times := stuck.get(queue.name(run)):
             cli.say(
                 f"{run.config} seed {run.seed} failed {len(times)} times, not submitted (--again): {times[-1]['why']}"
             )
-    cli.say(f"see how it goes with --status; once all is done, this writes the table: {again}")
+    cli.say(f"see how it goes with --status; once all is done, this writes the table: {build.again}")
     return 0
 
 
-def _names(ledger: Ledger, queue: cluster.Queue) -> set[str]:
-    """What the runs that have a record are called in the queue."""
-    return {queue.name(run) for run in ledger.recorded()}
-
-
-def _slurm_lines(
-    ledger: Ledger, configs: Sequence[Any], seeds: Sequence[int], queue: cluster.Queue, tasks: list[cluster.Queued]
-) -> list[str]:
+def _slurm_lines(build: Build, queue: cluster.Queue, tasks: list[cluster.Queued]) -> list[str]:
     """How the runs stand that are not done, and how long they still take by what the others took."""
-    state = ledger.status(configs, seeds)
+    ledger, state = build.ledger, build.state()
     left = {queue.name(run): run for key, runs in state.items() if key != "done" for run in runs}
     running = {queue.name(run) for run in state["running"]}
     lines = cluster.lines(queue, tasks, {n: f"{run.config} seed {run.seed}" for n, run in left.items()}, running)
@@ -330,54 +233,9 @@ def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:
     return [run for run in runs if run not in done]
 
 
-def say_how_long(space: PoolingSpace, recipe: Recipe, device: Any, together: int, work: float) -> None:
-    """One line, measured, for so many MACs of work on a CPU."""
-    from benchmark.training import pace, train
-
-    at_once = min(together, pace.default_together(recipe, device))
-    duration = pace.measure_speed(space, recipe, device).readable(work / at_once)
-    cli.say(f"on the CPU: {duration} on this machine ({train.device_label(device)}, {together} at once, measured)")
-
-
-def train_runs(
-    ledger: Ledger, missing: Sequence[Run], works: Mapping[Run, float], together: int, options: Any
-) -> tuple[dict[Run, str], bool]:
-    """Trains the missing runs; returns those that failed, with why, and whether Ctrl-C ended it.
-
-    works: MACs of each run. options: `data`, `device`, `engine`, `loader` and `stop_after` as the flags give them.
-    """
-    from benchmark.running.progress import ProgressLine
-    from benchmark.training import train
-
-    on_cpu = train.device_named(options.device).type == "cpu"
-    slots = 1 if on_cpu else together  # on a GPU, runs are streams of one process
-    code = provenance.code_version()
-    function = TrainRun(ledger, options.data, options.device, options.engine, options.loader, together, slots, code)
-    names = [f"{run.config} seed {run.seed}" for run in missing]
-    with ProgressLine("training", [works[run] for run in missing], names) as line:
-        deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None
-        outcome = launch(
-            function,
-            missing,
-            processes=together // slots,
-            slots=slots,
-            report=line.report,
-            environment=LEAN_ENVIRONMENT,
-            deadline=deadline,
-        )
-    return {missing[p]: why for p, why in outcome.failed.items()}, outcome.interrupted
-
-
-def _finish(
-    ledger: Ledger,
-    configs: Sequence[Any],
-    seeds: list[int],
-    failed: dict[Run, str],
-    interrupted: bool,
-    options: Any,
-    words: list[str],
-) -> int:
+def _finish(build: Build, failed: dict[Run, str], interrupted: bool) -> int:
     """Writes the table of all that is in the ledger and says how things stand."""
+    ledger, options = build.ledger, build.options
     path = None
     try:
         path = _write_table(ledger, Path(options.out) / "tables")
@@ -385,18 +243,17 @@ def _finish(
         if not failed:
             raise
         cli.say(f"no table is written: {error}")  # and what is worse follows: why the runs failed
-    state = ledger.status(configs, seeds)
+    state, count = build.state(), len(build.runs)
     left = sum(len(runs) for key, runs in state.items() if key != "done")
     if left and not failed:
-        again = shlex.join(["python", "-m", "benchmark.build_groundtruth", *words])
-        cli.say(f"{left} runs are left; go on with: {again}")
+        cli.say(f"{left} runs are left; go on with: {build.again}")
     if options.json:
         cli.print_json(_status_json(ledger, state) | {"table": str(path) if path else None})
     elif path:
-        cli.answer(f"table: {path} ({len(state['done'])} of {len(configs) * len(seeds)} runs, {ledger.recipe.dataset})")
+        cli.answer(f"table: {path} ({len(state['done'])} of {count} runs, {ledger.recipe.dataset})")
     if failed:
         why = "; ".join(f"{run.config} seed {run.seed}: {why}" for run, why in sorted(failed.items())[:3])
-        raise Failure(f"{len(failed)} of {len(configs) * len(seeds)} runs failed, the others are kept: {why}")
+        raise Failure(f"{len(failed)} of {count} runs failed, the others are kept: {why}")
     return 130 if interrupted else 0
 
 
@@ -428,22 +285,22 @@ def _status_json(ledger: Ledger, state: dict[str, list[Run]]) -> dict[str, Any]:
     }
 
 
-def _print_status(ledger: Ledger, configs: Sequence[Any], seeds: list[int], queue: cluster.Queue, as_json: bool) -> int:
-    state = ledger.status(configs, seeds)
+def _print_status(build: Build, queue: cluster.Queue) -> int:
+    ledger, state = build.ledger, build.state()
     said = _status_json(ledger, state)
     lines: list[str] = []
     if queue.folder.exists():
         try:
             tasks = queue.tasks()
-            lines = _slurm_lines(ledger, configs, seeds, queue, tasks)
+            lines = _slurm_lines(build, queue, tasks)
         except (Failure, UsageError) as error:
             tasks, lines = [], [f"on Slurm: not known ({error})"]
         said["slurm"] = {"tasks": [task.to_dict() for task in tasks], "failed": queue.failed()}
-    if as_json:
+    if build.options.json:
         cli.print_json(said)
         return 0
     cli.answer(f"{ledger.name}  ({ledger.folder})")
-    for seed in seeds:
+    for seed in build.seeds:
         counts = {key: sum(run.seed == seed for run in runs) for key, runs in state.items()}
         cli.answer(f"seed {seed}: " + ", ".join(f"{n} {key}" for key, n in counts.items() if n or key == "done"))
     missing = state["missing"]
@@ -456,6 +313,4 @@ def _print_status(ledger: Ledger, configs: Sequence[Any], seeds: list[int], queu
 
 
 if __name__ == "__main__":
-    from benchmark import build_groundtruth  # under its own name, by which other machines find what it sends them
-
-    cli.command(build_groundtruth.main)
+    cli.command(main)

@@ -31,6 +31,7 @@ from benchmark.errors import Failure, UsageError
 from benchmark.recipe import SearchRecipe
 from benchmark.running import cluster, files
 from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.running.submission import Submission, settings_of
 from benchmark.scoring import race
 from benchmark.scoring.ranking import NO_RANKING, NoRanking, read_ranking, read_scores
 from benchmark.scoring.scored import Score
@@ -236,18 +237,20 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         _require_same_data(unmeasured, table)
     search = replace(search, recipe=_recipe([search], nas_methods.trains(method), options))
     plan = _planned(search, table, options)
-    queue = _queue(plan.search, options)
-    if options.status or options.cancel:
-        return _manage(queue, plan.search, plan.seeds, options)
+    submission = _submission(plan.search, options)
+    if options.cancel:
+        submission.cancel()
+        return 0
+    if options.status:
+        return _print_status(submission.queue, plan.search, plan.seeds, options.json)
     if plan.missing and options.where == "slurm":
-        code = _search_on_slurm(plan.search, plan.missing, queue, plan.trains, options, words)
+        code = _search_on_slurm(plan, submission, options, words)
         if code is not None:
             return code
         plan = replace(plan, missing=[])
-    elif options.wait and not plan.missing:  # a task may still be on its way out
-        queue.wait(lambda tasks: f"all rankings are there, {len(tasks)} tasks end", lambda: _names(plan.search))
-    if not plan.missing:
-        queue.clear(_names(plan.search))
+        submission.settle(False, "all rankings are there")
+    elif not plan.missing:
+        submission.settle(options.wait, "all rankings are there")
     if plan.missing and plan.trains:
         task = plan.search.task(plan.seeds[0])
         _ = task.data  # what is wrong with the data is said now
@@ -400,28 +403,18 @@ def _search(search: Search, seeds: list[int], options: Any, again: str, deadline
     return None
 
 
-def _queue(search: Search, options: Any) -> cluster.Queue:
-    """The queue of a search's seeds."""
-    submits = options.where == "slurm" and not (options.status or options.cancel)
-    settings = cluster.Settings.read(options.cluster) if submits else cluster.Settings()
+def _submission(search: Search, options: Any) -> Submission:
+    """A search's seeds as items of Slurm's. Done is what has a ranking, of whatever search."""
     one = search.path(0)
     folder = (one.parent / "work" / f"slurm-{one.stem.removesuffix('-seed0')}").resolve()
-    return cluster.Queue(folder, settings, lambda seed: search.path(seed).stem, options.together)
+    queue = cluster.Queue(folder, settings_of(options), lambda seed: search.path(seed).stem, options.together)
+    return Submission(queue, lambda: {path.stem for path in one.parent.glob("*.json")})
 
 
-def _names(search: Search) -> set[str]:
-    """What the seeds that have a ranking are called in the queue, of whatever search."""
-    return {path.stem for path in search.path(0).parent.glob("*.json")}
-
-
-def _manage(queue: cluster.Queue, search: Search, seeds: list[int], options: Any) -> int:
-    """--status and --cancel."""
-    if options.cancel:
-        cli.say(f"{queue.cancel()} tasks are taken out of Slurm; what they had kept is not lost")
-        return 0
+def _print_status(queue: cluster.Queue, search: Search, seeds: list[int], as_json: bool) -> int:
     tasks = queue.tasks()  # before the rankings: a task that ends in between has left its own
     done = [seed for seed in seeds if search.done(seed)]
-    if options.json:
+    if as_json:
         cli.print_json({"done": done, "tasks": [task.to_dict() for task in tasks], "failed": queue.failed()})
     else:
         cli.answer(f"{search.name}: {len(done)} of {len(seeds)} seeds are there")
@@ -431,33 +424,29 @@ def _manage(queue: cluster.Queue, search: Search, seeds: list[int], options: Any
     return 0
 
 
-def _search_on_slurm(
-    search: Search, missing: list[int], queue: cluster.Queue, trains: bool, options: Any, words: list[str]
-) -> int | None:
+def _search_on_slurm(plan: Plan, submission: Submission, options: Any, words: list[str]) -> int | None:
     """Submits the missing rankings. Returns an exit code unless it waited until all were there."""
     from benchmark.datasets import named
 
-    if trains:  # faults are named, and data fetched, before anything is submitted
+    search, missing, queue = plan.search, plan.missing, submission.queue
+    if plan.trains:  # faults are named, and data fetched, before anything is submitted
         named.load(search.recipe.dataset, options.data)
-    if options.again:
-        queue.again()
     method = str(Path(search.method).resolve()) if search.method.endswith(".py") else search.method
     terms = files.Terms(queue.settings.lease)
     elsewhere = replace(search, method=method, folder=search.folder.resolve(), terms=terms)
-    how = {"processes": options.together, "environment": LEAN_ENVIRONMENT}
-    outcome = launch(elsewhere, missing, where="slurm", queue=queue, **how)
-    cli.say(f"{len(outcome.queued)} searches are submitted")
+    count = submission.submit(elsewhere, missing, options.again, processes=options.together)
+    cli.say(f"{count} searches are submitted")
     again = shlex.join(["python", "-m", "benchmark.evaluate", *words])
     if not options.wait:
         cli.say(f"see how it goes with --status; once all is done, this scores them: {again}")
         return 0
     names = {queue.name(seed): f"seed {seed}" for seed in missing}
-    queue.wait(lambda tasks: cluster.lines(queue, tasks, names)[0], lambda: _names(search))
-    left = [seed for seed in missing if not search.done(seed)]
-    failed = queue.failed()
-    if why := [f"{search.name} seed {s}: {failed[queue.name(s)][-1]['why']}" for s in left if queue.name(s) in failed]:
+    failed = submission.wait(lambda tasks: cluster.lines(queue, tasks, names)[0])
+    if why := [
+        f"{search.name} seed {seed}: {failed[queue.name(seed)]}" for seed in missing if queue.name(seed) in failed
+    ]:
         raise Failure("; ".join(why))
-    if left:
+    if left := [seed for seed in missing if not search.done(seed)]:
         cli.say(f"{len(left)} searches are unfinished; go on with: {again}")
         return 0
     return None

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import cli
-from benchmark.build_groundtruth import say_how_long, train_runs
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe, SearchRecipe
+from benchmark.runs import say_how_long, train_runs
 from benchmark.spaces.space import Config
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, table_name
 from benchmark.tables.table import GroundTruth

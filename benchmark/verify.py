@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import cli, provenance
-from benchmark.build_groundtruth import say_how_long, train_runs
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import CURVES, Recipe
 from benchmark.running import files
+from benchmark.runs import say_how_long, train_runs
 from benchmark.scoring.noise import LEVEL, Pooled, pool
 from benchmark.spaces.space import PoolingSpace, require_trainable
 from benchmark.streams import stream

@@ -180,7 +180,7 @@ def code_of(name: str) -> dict[str, int | str]:
 
     The parts are the method, the modules of this package that it stands on, and `benchmark.training`. Ours declare a
     VERSION, which is raised on purpose where they would no longer make what is kept: that a line moved says nothing.
-    Of anybody else's a part is a hash of what the code does (12 hex digits; comments, docstrings and VARIANTS aside):
+    Of whatever declares none a part is a hash of what the code does (12 hex digits; comments, docstrings and VARIANTS aside):
     of the method's file and of each file beside it that it imports, or of all modules of an installed package.
     """
     if name.endswith(".py"):
@@ -202,7 +202,7 @@ def code_of(name: str) -> dict[str, int | str]:
             continue
         seen.add(path)
         if path.parent == _HERE:
-            parts[f"nas_methods.{path.stem}"] = _version(path)
+            parts[f"nas_methods.{path.stem}"] = _version(path) or _hash([path])
         elif path not in own:
             parts[path.stem] = _hash([path])
         waiting += _imported(path)
@@ -217,12 +217,12 @@ def is_same_code(made: Any, now: Mapping[str, int | str]) -> bool:
     return all(part in (1, made) for part in now.values()) if isinstance(made, str) else made == now
 
 
-def _version(path: Path) -> int:
-    """The VERSION that a module of this package declares, read without importing it."""
+def _version(path: Path) -> int | None:
+    """The VERSION that a module of this package declares, read without importing it; None where it declares none."""
     for line in ast.parse(path.read_bytes()).body:
         if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "VERSION":
             return int(ast.literal_eval(line.value))
-    raise ValueError(f"{path.name} declares no VERSION")
+    return None
 
 
 def _imported(path: Path) -> list[Path]:

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import build_groundtruth
-from benchmark.build_groundtruth import TrainRun
+from benchmark import build_groundtruth, runs
 from benchmark.running import cluster, files, node, slurm
+from benchmark.runs import TrainRun
 from benchmark.tables.ledger import Run
 
 SCRIPT = Path(__file__).resolve().parent / "dev_cluster.sh"
@@ -40,7 +40,7 @@ class Audited(TrainRun):
 
     def __call__(self, run: Run, report: Any, stop: Any) -> Generator[None, None, bool | None]:
         audit, name = Path(os.environ["CHAOS_AUDIT"]), self.ledger.stem(run)
-        build_groundtruth.REPORT_SECONDS = -1.0  # every step
+        runs.REPORT_SECONDS = -1.0  # every step
         if name == os.environ["CHAOS_HOARDER"] and not (audit / "hoarded").exists():
             (audit / "hoarded").touch()
             hoard = bytearray(HOARD)

@@ -14,10 +14,10 @@ import time
 import pytest
 
 from benchmark import build_groundtruth
-from benchmark.build_groundtruth import TrainRun
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 from benchmark.running import files
+from benchmark.runs import TrainRun
 from benchmark.spaces.space import load_space
 from benchmark.tables.files import load_table
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, checksum

@@ -17,6 +17,7 @@ FILES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 METHODS = [name for name in FILES if name.split(".")[0] == "nas_methods"]
+COMMANDS = ["build_groundtruth", "evaluate", "compare", "verify", "report"]  # none of which imports another
 # The floors of the house, the ground first: a module imports from its own room and from those on lower floors.
 FLOORS = [
     {"errors", "given", "output"},
@@ -25,11 +26,10 @@ FLOORS = [
     {"datasets", "tables"},
     {"training", "scoring"},
     {"nas_methods"},
-    {"build_groundtruth", "search"},
+    {"runs", "search"},
     {"retrain"},
-    {"evaluate", "compare", "verify", "report"},
+    set(COMMANDS),
 ]
-COMMANDS = ["build_groundtruth", "evaluate", "compare", "verify", "report"]
 
 
 def room(name):
@@ -43,7 +43,7 @@ LIGHT = [
     *(
         name
         for name in FILES
-        if room(name) in {"tables", "scoring", *FLOORS[0], *FLOORS[1], *COMMANDS, "search", "retrain"}
+        if room(name) in {"tables", "scoring", *FLOORS[0], *FLOORS[1], *COMMANDS, "runs", "search", "retrain"}
     ),
     "benchmark.spaces.space",
     "benchmark.spaces.costs",
@@ -52,6 +52,7 @@ LIGHT = [
     "benchmark.running.launch",
     "benchmark.running.cluster",
     "benchmark.running.node",
+    "benchmark.running.submission",
 ]
 HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "matplotlib", "submitit", "ffcv"}
 ANSWERS = {"benchmark.tables.ledger", "benchmark.tables.table", "benchmark.tables.files", "benchmark.scoring.scores"}
@@ -230,6 +231,7 @@ def test_only_evaluate_loads_methods_and_a_search_knows_no_answers():
         ("launch", {"errors"}),
         ("slurm", {"errors"}),
         ("cluster", {"cli", "errors", "given", "running.files", "running.node", "running.slurm"}),
+        ("submission", {"cli", "running.cluster", "running.launch"}),
         ("node", {"cli", "errors", "running.files", "running.progress", "running.slurm"}),
     ],
 )

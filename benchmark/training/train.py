@@ -1,5 +1,10 @@
 """Training: the loop that makes a stand-alone network's record, checkpoints, and what the last bits depend on.
 
+    train_alone(space, config, seed, recipe, dataset, device)     the way in: from beginning to end
+    training(...)                the same step by step, a generator, so that several can take turns on a GPU
+    fitting(learner, ...)        the loop of both, for who has a learner and two sets already: short trainings on halves
+    followed(steps, progress)    runs such a generator to its end
+
 `training` and the supernets' search put networks and batches together; both step and test through a `Learner` of
 `benchmark.training.engine`. A method never trains by itself: short stand-alone trainings are this loop on the two halves.
 """

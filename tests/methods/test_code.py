@@ -25,9 +25,17 @@ def test_a_method_stands_on_its_bases_and_on_training():
     assert nas_methods.code_of("macs") == {"benchmark.training": 1, "nas_methods.macs": 1}
 
 
-@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("nas_methods/[a-z]*.py")), ids=lambda path: path.stem)
-def test_every_module_of_methods_declares_a_version(path):
-    assert nas_methods.code_of(str(path))[f"nas_methods.{path.stem}"] >= 1
+def test_a_file_put_beside_ours_that_declares_no_version_counts_with_its_hash(tmp_path, monkeypatch):
+    monkeypatch.setattr(nas_methods, "_HERE", tmp_path)
+    mine, base = tmp_path / "mine.py", tmp_path / "base.py"
+    mine.write_text("from nas_methods.base import Base\nclass Method(Base): ...\n")
+    base.write_text("VERSION = 3\nclass Base: ...\n")
+    before = nas_methods.code_of(str(mine))
+    assert before["nas_methods.base"] == 3
+    mine.write_text("from nas_methods.base import Base\nclass Method(Base):\n    x = 1\n")
+    base.write_text("VERSION = 3\nclass Base:\n    x = 1\n")
+    after = nas_methods.code_of(str(mine))
+    assert {part for part in before if before[part] != after[part]} == {"nas_methods.mine"}
 
 
 def test_a_raised_version_anywhere_below_makes_kept_rankings_another_codes(monkeypatch):

@@ -13,11 +13,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmark import cli
-from benchmark.build_groundtruth import TrainRun
 from benchmark.datasets import crops, sets
 from benchmark.datasets.batches import Batches
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
+from benchmark.runs import TrainRun
 from benchmark.spaces import networks
 from benchmark.spaces.space import load_space
 from benchmark.training import engine, train
