@@ -15,21 +15,16 @@ from pathlib import Path
 
 from benchmark import cli
 from benchmark.comparison import (
-    MADE_ON,
     MARGIN,
     Cell,
     Comparison,
-    Estimate,
-    Heterogeneity,
-    Interval,
-    Leaders,
-    Paired,
-    Side,
     compare,
-    tidy,
 )
+from benchmark.estimate import Estimate, Interval, tidy
 from benchmark.files import write_atomically
 from benchmark.noise import LEVEL, Simulated
+from benchmark.paired import Heterogeneity, Paired
+from benchmark.sides import MADE_ON, Leaders, Side
 from benchmark.table import load_table
 
 

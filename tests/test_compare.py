@@ -10,12 +10,13 @@ import pytest
 from scipy.stats import f_oneway, kendalltau, kstest, norm, t, ttest_1samp, ttest_ind
 
 from benchmark.compare import main, page, write
-from benchmark.comparison import compare, seeds_needed, std_spread
+from benchmark.comparison import compare
 from benchmark.costs import macs
 from benchmark.errors import UsageError
 from benchmark.ledger import Ledger, Run
 from benchmark.noise import pool
 from benchmark.recipe import CURVES, Recipe
+from benchmark.sides import seeds_needed, std_spread
 from benchmark.space import load_space
 from benchmark.table import GroundTruth, Row, load_table
 

@@ -16,9 +16,9 @@ from scipy.stats import kendalltau
 
 import nas_methods
 from benchmark import costs, load_space, load_table
-from benchmark.comparison import std_spread
 from benchmark.ranking import read_ranking
 from benchmark.scoring import score
+from benchmark.sides import std_spread
 from benchmark.versus import verdict
 from nas_methods import Task
 
