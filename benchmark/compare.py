@@ -16,20 +16,15 @@ from pathlib import Path
 from benchmark import cli
 from benchmark.running.files import bounded, write_atomically
 from benchmark.scoring.comparison import (
-    MADE_ON,
     MARGIN,
     Cell,
     Comparison,
-    Estimate,
-    Heterogeneity,
-    Interval,
-    Leaders,
-    Paired,
-    Side,
     compare,
-    tidy,
 )
+from benchmark.scoring.estimate import Estimate, Interval, tidy
 from benchmark.scoring.noise import LEVEL, Simulated
+from benchmark.scoring.paired import Heterogeneity, Paired
+from benchmark.scoring.sides import MADE_ON, Leaders, Side
 from benchmark.tables.files import load_table
 
 

@@ -12,8 +12,9 @@ from scipy.stats import f_oneway, kendalltau, kstest, norm, t, ttest_1samp, ttes
 from benchmark.compare import main, page, write
 from benchmark.errors import UsageError
 from benchmark.recipe import CURVES, Recipe
-from benchmark.scoring.comparison import compare, seeds_needed, std_spread
+from benchmark.scoring.comparison import compare
 from benchmark.scoring.noise import pool
+from benchmark.scoring.sides import seeds_needed, std_spread
 from benchmark.spaces.costs import macs
 from benchmark.spaces.space import load_space
 from benchmark.tables.files import load_table, write_table

@@ -16,9 +16,9 @@ from scipy.stats import kendalltau
 
 import nas_methods
 from benchmark import load_space, load_table
-from benchmark.scoring.comparison import std_spread
 from benchmark.scoring.ranking import read_ranking
 from benchmark.scoring.scores import score
+from benchmark.scoring.sides import std_spread
 from benchmark.scoring.versus import verdict
 from benchmark.spaces import costs
 from nas_methods import Task

@@ -31,13 +31,13 @@ def kendall(tables: Array, scores: Array, copies: Array | None = None) -> Array:
     """
     import numpy as np
 
-    ranks = _ranks(np.atleast_2d(scores))
+    of_all = _ranks(scores[None]) if scores.ndim == 1 else None
     step = max(1, CHUNK // tables.shape[-1])
     found = []
     for start in range(0, len(tables), step):
         chunk = slice(start, start + step)
-        of_scores = ranks if len(ranks) == 1 else ranks[chunk]
-        found.append(_kendall(tables[chunk], of_scores, None if copies is None else copies[chunk]))
+        ranks = _ranks(scores[chunk]) if of_all is None else of_all
+        found.append(_kendall(tables[chunk], ranks, None if copies is None else copies[chunk]))
     return np.concatenate(found)
 
 
@@ -59,7 +59,7 @@ def _kendall(tables: Array, ranks: Array, copies: Array | None) -> Array:
 
     order = np.argsort(tables, axis=-1)
     ranks = np.take_along_axis(np.broadcast_to(ranks, tables.shape), order, axis=-1)
-    weights = np.ones(1, int) if copies is None else np.take_along_axis(copies.astype(int), order, axis=-1)
+    weights = np.ones(1, np.int64) if copies is None else np.take_along_axis(copies.astype(np.int64), order, axis=-1)
     bits = _Bits(int(weights.max()).bit_length(), tables.shape[-1].bit_length())
     # Sorting the keys sorts by table and, where that is tied, by rank.
     groups = _groups(np.take_along_axis(tables, order, axis=-1))
@@ -119,7 +119,7 @@ def _groups(ordered: Array) -> Array:
     """Numbers of the groups of equal values, from 0: (d, C), sorted along the last axis -> (d, C)."""
     import numpy as np
 
-    starts = np.zeros(ordered.shape, int)
+    starts = np.zeros(ordered.shape, np.int64)
     starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     return np.cumsum(starts, axis=-1)
 
@@ -168,7 +168,7 @@ def _all_pairs(keys: Array, bits: _Bits) -> Array:
     import numpy as np
 
     ranks, weights = keys >> bits.below, keys & bits.weight
-    found = np.zeros(keys.shape[1], int)
+    found = np.zeros(keys.shape[1], np.int64)
     for i in range(len(keys) - 1):
         found += weights[i] * (weights[i + 1 :] * (ranks[i] > ranks[i + 1 :])).sum(axis=0)
     return found

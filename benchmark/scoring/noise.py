@@ -89,7 +89,10 @@ def redraw_normal(known: Estimates, draws: int, generator: np.random.Generator) 
     """(draws, C) tables drawn as normal(mean, std / sqrt(n))."""
     import numpy as np
 
-    return known.means + known.stds / np.sqrt(known.n) * generator.standard_normal((draws, len(known.means)))
+    tables = generator.standard_normal((draws, len(known.means)))
+    tables *= known.stds / np.sqrt(known.n)  # in place, for a space of 15,625 configurations takes 250 MB each time
+    tables += known.means
+    return tables
 
 
 def redraw(rows: Sequence[Row], known: Estimates, draws: int, generator: np.random.Generator) -> Array:
@@ -99,13 +102,13 @@ def redraw(rows: Sequence[Row], known: Estimates, draws: int, generator: np.rand
 
     if not all(len(row.values) > 1 for row in rows):
         return redraw_normal(known, draws, generator)
-    columns = []
-    for row, mean in zip(rows, known.means, strict=True):
+    tables = np.empty((draws, len(rows)))
+    for place, (row, mean) in enumerate(zip(rows, known.means, strict=True)):
         resampled = np.array(list(row.values.values()))[generator.integers(row.n, size=(draws, row.n))].mean(axis=1)
         # n values drawn with replacement vary by (n - 1)/n too little: 18 % too narrow an interval at n = 3.
-        columns.append(mean + (resampled - mean) * math.sqrt(row.n / (row.n - 1)))
+        tables[:, place] = mean + (resampled - mean) * math.sqrt(row.n / (row.n - 1))
     # Sums of the same numbers in another order differ in the last bits, which would break true ties.
-    return np.round(np.stack(columns, axis=1), 9)
+    return np.round(tables, 9, out=tables)
 
 
 def ceiling_of(known: Estimates, draws: int, generator: np.random.Generator) -> Ceiling | None:

@@ -151,7 +151,7 @@ def test_the_tables_show_the_printed_numbers_beside_ours(start, tmp_path):
     assert "Rows of Table 1 without a method here: 2, 4, 5, 6, 7, 8\n" in out
     assert line_of(out, "a.py --layer 1", "In neither table\n")[3] == "[1,8,1]"
     outside = line_of(out, "b.py", "In neither table\n")
-    assert outside[1:6] == ["outside", "([8,1,1]", f"{table.row('[8,1,1]').mean:.2f})"]
+    assert outside[1:5] == ["012220220", "outside", "([8,1,1]", f"{table.row('[8,1,1]').mean:.2f})"]
     assert out.count("a perfect predictor gets") == out.count("counting MACs") == 1
 
 
