@@ -73,6 +73,11 @@ def arguments(method: type[Any] | None) -> cli.Parser:
         parser.add_argument(
             "--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h"
         )
+        parser.add_argument(
+            "--fresh",
+            action="store_true",
+            help="search again where a ranking is there already, of this code or another; the old one is put aside",
+        )
         parser.set_defaults(loader="resident")  # searches hold their images, and so does what --retrain trains
         parser.add_argument(
             "--retrain",
@@ -205,6 +210,9 @@ def _planned(search: Search, table: GroundTruth, options: Any) -> Plan:
     if options.retrain:
         retrain.ground_truth_recipe(table, options.recipe, search.recipe)  # what is wrong is said before the search
     seeds = sorted(set(options.seeds))
+    if options.fresh and not (options.status or options.cancel):
+        for seed in seeds:
+            search.set_aside(seed)
     return Plan(search, instance, seeds, [seed for seed in seeds if not search.kept(seed)])
 
 
@@ -327,7 +335,7 @@ def _carried_out(plan: Plan, table: GroundTruth, options: Any, words: list[str],
     """Makes the rankings that are missing, scores them all and keeps the score; an exit code if it ended early."""
     search, seeds = plan.search, plan.seeds
     if plan.missing:
-        again = shlex.join(["python", "-m", "benchmark.evaluate", *words])
+        again = _again(words)
         code = _search(search, plan.missing, options, again, deadline)
         if code is not None:
             return code
@@ -357,7 +365,7 @@ def _retrain(
     elif done.records:
         cli.answer(done.text())
     if done.left:
-        again = shlex.join(["python", "-m", "benchmark.evaluate", *words])
+        again = _again(words)
         cli.say(f"{done.left} of {len(finds)} finds are not trained yet; go on with: {again}")
     return 130 if done.interrupted else 0
 
@@ -376,6 +384,11 @@ def _say_how_long(search: Search, work: float, searches: int, options: Any) -> N
     cli.say(f"on the CPU: {duration} on this machine ({train.device_label(device)}, {threads}, measured)")
     if options.recipe != "smoke":
         cli.say(f"to see it work in minutes: python -m benchmark.evaluate --method {options.method} --recipe smoke")
+
+
+def _again(words: list[str]) -> str:
+    """The command that goes on where this one ends: without --fresh, which would put aside what is made by then."""
+    return shlex.join(["python", "-m", "benchmark.evaluate", *(word for word in words if word != "--fresh")])
 
 
 def _search(search: Search, seeds: list[int], options: Any, again: str, deadline: float | None) -> int | None:
@@ -436,7 +449,7 @@ def _search_on_slurm(plan: Plan, submission: Submission, options: Any, words: li
     elsewhere = replace(search, method=method, folder=search.folder.resolve(), terms=terms)
     count = submission.submit(elsewhere, missing, options.again, processes=options.together)
     cli.say(f"{count} searches are submitted")
-    again = shlex.join(["python", "-m", "benchmark.evaluate", *words])
+    again = _again(words)
     if not options.wait:
         cli.say(f"see how it goes with --status; once all is done, this scores them: {again}")
         return 0

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -69,13 +71,24 @@ class Search:
         """Whether the ranking of a seed is there by now."""
         return self.path(seed).exists()
 
+    def set_aside(self, seed: int) -> None:
+        """Puts the ranking of a seed out of the way, if there is one: it is kept as NAME.json.replaced."""
+        path = self.path(seed)
+        with suppress(FileNotFoundError):
+            os.replace(path, path.with_name(f"{path.name}.replaced"))
+            cli.say(f"seed {seed}: {path.name} is kept as {path.name}.replaced and made again")
+
     def kept(self, seed: int) -> bool:
         """Whether the ranking of a seed is there already. Raises UsageError if other code made it."""
         if not self.done(seed):
             return False
         path = self.path(seed)
-        if not nas_methods.is_same_code(read_ranking(path).provenance.get("method_code"), self.method_code):
-            raise UsageError(f"{path} was made by another version of {self.name}.py: remove it, or use another --out")
+        made = read_ranking(path).provenance.get("method_code")
+        if not nas_methods.is_same_code(made, self.method_code):
+            now = ", ".join(f"{part} {version}" for part, version in self.method_code.items())
+            raise UsageError(
+                f"{path} was made by other code than that of now ({now}): --fresh searches again, or use another --out"
+            )
         files.sweep(path.parent / "work", path.stem)
         cli.say(f"seed {seed}: {path} is there already")
         return True

@@ -13,7 +13,9 @@ provenance["timings"]["curve"], the seconds at each. A method sees the task and 
 this package imports the ledger, the tables or the scoring, so that none can look at the answers.
 
 Each module here declares a VERSION. Raise it in the commit after which the module, on some configuration, would rank
-otherwise: kept rankings and checkpoints of the old one are then refused. `benchmark.training` has one likewise.
+otherwise: kept rankings and checkpoints of the old one are then refused. `benchmark.training` has one likewise. After
+any edit, `python -m nas_methods` declares that the VERSIONs are right for the lines of now; until then a part counts as
+edited, and what is kept as made by other code.
 
 A method that looks at no image says so in its class, `trains = False`; then neither data nor an engine
 is asked for. All others are checked against the data before their first step; one with a verb `work(task)`, the MACs of
@@ -41,6 +43,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +67,23 @@ if TYPE_CHECKING:
     from benchmark.datasets.batches import Batches
 
 GROUP = "nas_bench_pooling.methods"  # of the entry points
+DECLARED = "declared.json"  # the lines of each part for which its VERSION was declared, as hashes
+TRAINING = "benchmark.training"
+TRAINS = (  # the modules of `benchmark` for which that part stands: what they compute is in every ranking that trains
+    "streams",
+    "spaces/space",
+    "spaces/networks",
+    "spaces/costs",
+    "datasets/sets",
+    "datasets/crops",
+    "datasets/batches",
+    "datasets/halves",
+    "datasets/synthetic",
+    "training/engine",
+    "training/train",
+)
 _HERE = Path(__file__).resolve().parent
+_HOUSE = Path(training.__file__).parent.parent  # of TRAINS
 
 
 class Stopped(Exception):
@@ -179,7 +198,8 @@ def code_of(name: str) -> dict[str, int | str]:
     """The code that decides a method's rankings, part by part, as in {"mine": "1f0c...", "nas_methods.supernet": 1}.
 
     The parts are the method, the modules of this package that it stands on, and `benchmark.training`. Ours declare a
-    VERSION, which is raised on purpose where they would no longer make what is kept: that a line moved says nothing.
+    VERSION, which is raised on purpose where they would no longer make what is kept. `declared.json` says for which lines
+    that was declared; a part that has other lines by now counts as edited: "1+3fa9...".
     Of whatever declares none a part is a hash of what the code does (12 hex digits; comments, docstrings and VARIANTS aside):
     of the method's file and of each file beside it that it imports, or of all modules of an installed package.
     """
@@ -191,7 +211,7 @@ def code_of(name: str) -> dict[str, int | str]:
         module = sys.modules[load(name).__module__]
         file = Path(str(module.__file__)).resolve()
         own = sorted(file.parent.rglob("*.py")) if module.__package__ else [file]
-    parts: dict[str, int | str] = {"benchmark.training": training.VERSION}
+    parts: dict[str, int | str] = {TRAINING: _as_declared(TRAINING, training.VERSION)}
     if own[0].parent != _HERE:
         parts[Path(name).stem] = _hash(own)
     seen: set[Path] = set()
@@ -202,7 +222,8 @@ def code_of(name: str) -> dict[str, int | str]:
             continue
         seen.add(path)
         if path.parent == _HERE:
-            parts[f"nas_methods.{path.stem}"] = _version(path) or _hash([path])
+            part, version = f"nas_methods.{path.stem}", _version(path)
+            parts[part] = _as_declared(part, version) if version else _hash([path])
         elif path not in own:
             parts[path.stem] = _hash([path])
         waiting += _imported(path)
@@ -223,6 +244,29 @@ def _version(path: Path) -> int | None:
         if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "VERSION":
             return int(ast.literal_eval(line.value))
     return None
+
+
+def _as_declared(part: str, version: int) -> int | str:
+    """The version of a part of ours, with a hash of its lines where they are not those for which it was declared."""
+    now = lines_of(part)
+    declared = json.loads((_HERE / DECLARED).read_text(encoding="utf-8"))
+    return version if declared.get(part) == now else f"{version}+{now}"
+
+
+def lines_of(part: str) -> str:
+    """12 hex digits over the lines of a part's code, comments and empty ones aside: the same on every system and Python."""
+    ours = [_HERE / f"{part.partition('.')[2]}.py"]
+    paths = [_HOUSE / f"{name}.py" for name in TRAINS] if part == TRAINING else ours
+    lines = [line for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+    code = [line.rstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return hashlib.sha256("\n".join(code).encode()).hexdigest()[:12]
+
+
+def declare() -> None:
+    """Says of the code of now that its VERSIONs are right: what is kept of these versions, it would make again."""
+    parts = [TRAINING, *(f"nas_methods.{path.stem}" for path in sorted(_HERE.glob("[a-z]*.py")) if _version(path))]
+    text = json.dumps({part: lines_of(part) for part in parts}, indent=1)
+    (_HERE / DECLARED).write_text(text + "\n", encoding="utf-8")
 
 
 def _imported(path: Path) -> list[Path]:

@@ -685,7 +685,7 @@ def test_a_search_of_edited_code_neither_resumes_nor_passes_for_the_old_one(tmp_
     assert evaluate.main(words) == 0
     assert "starts afresh" in capfd.readouterr().err
     method.write_text(FAITHFUL)
-    with pytest.raises(UsageError, match=r"another version of mine\.py"):
+    with pytest.raises(UsageError, match="made by other code than that of now"):
         evaluate.main(words)
     method.write_text(edited.replace("A docstring", "Another"))  # what it does has not changed
     assert evaluate.main(words) == 0
@@ -704,3 +704,22 @@ def test_a_hundred_seeds_and_a_method_with_a_long_name_have_their_score(run, tmp
         assert run(*words)[:2] == (0, out)
     assert len(list((tmp_path / "out" / "rankings").glob("*.json"))) == 200
     assert len(list((tmp_path / "out" / "scores").iterdir())) == 2
+
+
+def test_an_author_who_edits_and_runs_again_removes_no_files(run, refused, tmp_path):
+    mine = tmp_path / "mine.py"
+    text = (
+        "from dataclasses import dataclass\nfrom nas_methods import Ranking\n@dataclass(frozen=True)\nclass Method:\n"
+        "    trains = False\n    def rank(self, task):\n        return Ranking(task.space.name, range(len(task.space)))\n"
+    )
+    mine.write_text(text)
+    words = ["--method", mine, "--out", tmp_path / "out", "--json"]
+    first = json.loads(run(*words)[1])
+    mine.write_text(text.replace("range(len(task.space))", "range(len(task.space), 0, -1)"))
+    assert "made by other code than that of now" in (said := refused(*words))
+    assert "--fresh searches again" in said
+    code, out, err = run(*words, "--fresh")
+    assert (code, json.loads(out)["method"]["tau"]) == (0, pytest.approx(-first["method"]["tau"]))
+    assert ".json.replaced and made again" in err
+    assert json.loads(run(*words)[1])["method"]["tau"] == json.loads(out)["method"]["tau"]
+    assert len(list((tmp_path / "out" / "rankings").glob("mine-*.json.replaced"))) == 1

@@ -1,5 +1,7 @@
 """Which code a ranking is of: what is kept stays valid, and no part that decides a ranking changes in silence."""
 
+import shutil
+
 import pytest
 
 import nas_methods
@@ -30,10 +32,12 @@ def test_a_file_put_beside_ours_that_declares_no_version_counts_with_its_hash(tm
     mine, base = tmp_path / "mine.py", tmp_path / "base.py"
     mine.write_text("from nas_methods.base import Base\nclass Method(Base): ...\n")
     base.write_text("VERSION = 3\nclass Base: ...\n")
+    nas_methods.declare()
     before = nas_methods.code_of(str(mine))
     assert before["nas_methods.base"] == 3
     mine.write_text("from nas_methods.base import Base\nclass Method(Base):\n    x = 1\n")
     base.write_text("VERSION = 3\nclass Base:\n    x = 1\n")
+    nas_methods.declare()
     after = nas_methods.code_of(str(mine))
     assert {part for part in before if before[part] != after[part]} == {"nas_methods.mine"}
 
@@ -76,3 +80,47 @@ def test_a_ranking_of_a_single_file_from_before_versions_were_declared_stays_val
     mine.write_text("class Method:\n    x = 1\n")
     assert not nas_methods.is_same_code(now["mine"], nas_methods.code_of(str(mine)))
     assert not nas_methods.is_same_code(None, now)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A copy of the code to be edited, as the place where parts of ours are looked for."""
+    for package in ("benchmark", "nas_methods"):
+        shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(nas_methods, "_HERE", tmp_path / "nas_methods")
+    monkeypatch.setattr(nas_methods, "_HOUSE", tmp_path / "benchmark")
+    return tmp_path
+
+
+def test_the_versions_are_declared_for_the_code_of_now():
+    for name in nas_methods.built_in():
+        edited = [part for part, version in nas_methods.code_of(name).items() if not isinstance(version, int)]
+        assert edited == [], "raise its VERSION if it ranks otherwise now; then: python -m nas_methods"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "part"),
+    [
+        ("nas_methods/supernet.py", "scores[list(found)] = ", "scores[list(found)] = -1 * ", "nas_methods.supernet"),
+        ("nas_methods/spos.py", "19_683", "19_682", "nas_methods.spos"),
+        ("benchmark/training/train.py", "math.pi * step", "math.pi * 2 * step", "benchmark.training"),
+        ("benchmark/spaces/networks.py", "math.sqrt(2 / fan_in)", "math.sqrt(3 / fan_in)", "benchmark.training"),
+        ("benchmark/datasets/crops.py", "mirror", "morrir", "benchmark.training"),
+    ],
+)
+def test_an_edit_below_a_method_makes_kept_rankings_another_codes(checkout, file, old, new, part):
+    before = nas_methods.code_of("spos")
+    path = checkout / file
+    text = path.read_text()
+    path.write_text(text.replace("\n", "\n\n# a comment\n\n"))
+    assert nas_methods.code_of("spos") == before
+    if old in text:
+        path.write_text(text.replace(old, new))
+    else:
+        path.write_text(text + "\nmore = 1\n")
+    after = nas_methods.code_of("spos")
+    assert {name for name in after if after[name] != before[name]} == {part}
+    assert not nas_methods.is_same_code(before, after)
+    assert not nas_methods.is_same_code("861966ad4bc0", after)
+    nas_methods.declare()
+    assert nas_methods.code_of("spos") == before
