@@ -16,7 +16,6 @@ from benchmark.errors import Failure
 from benchmark.running import slurm
 from benchmark.running.cluster import Queue, Settings
 from benchmark.running.launch import launch
-from tests.machine import PRECISION
 
 pytestmark = pytest.mark.slurm
 
@@ -24,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "slurm" / "dev_cluster.sh"
 PATIENCE = 600  # seconds after which something that must happen counts as not happening
 BUILD = "benchmark.build_groundtruth"
-SMALL = ["--recipe", "smoke", "--dataset", "synthetic", "--train-images", "64", "--eval-images", "32", "--batch-size", "16", "--precision", PRECISION]  # fmt: skip
+SMALL = ["--recipe", "smoke", "--dataset", "synthetic", "--train-images", "64", "--eval-images", "32", "--batch-size", "16", "--precision", "fp32"]  # fmt: skip
 
 
 # --- the cluster ---
