@@ -10,6 +10,7 @@ import math
 import shlex
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +164,10 @@ def compare(a: GroundTruth, b: GroundTruth, *, margin: float = MARGIN, draws: in
     streams = [stream("compare", "seeds", 0 if jointly else side) for side in (0, 1)]
     one = Compared.of(a, rows[0], streams[0], draws)
     other = Compared.of(b, rows[1], streams[1], draws)
-    sides = side_of(one, other.known.means, draws), side_of(other, one.known.means, draws)
+    with ThreadPoolExecutor(
+        2
+    ) as pool:  # numpy lets go of Python while it draws, and each draws from streams of its own
+        sides = tuple(pool.map(side_of, (one, other), (other.known.means, one.known.means), (draws, draws)))
     resolved = agree = None
     contradictions: tuple[str, ...] = ()
     if sides[0].resolved is not None and sides[1].resolved is not None:
