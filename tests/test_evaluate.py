@@ -461,6 +461,33 @@ def test_a_method_that_fails_while_it_ranks_is_told_in_one_line_each(run, tmp_pa
     assert [path.name.rpartition("-")[2] for path in (tmp_path / "out" / "rankings").glob("*.json")] == ["seed3.json"]
 
 
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("        return deeper()\n\ndef deeper():\n    raise ValueError('rank')", "raise ValueError('rank')"),
+        ("        return 3\nraise ValueError('load')", "raise ValueError('load')"),
+        (
+            "        return 3\n\n    def __post_init__(self):\n        raise ValueError('init')",
+            "raise ValueError('init')",
+        ),
+    ],
+)
+def test_an_author_can_see_the_traceback_of_an_error(run, tmp_path, fault, line):
+    file = tmp_path / "mine.py"
+    file.write_text(MINE.partition("        return")[0] + fault)
+    words = ["--method", file, "--json", "--out", tmp_path / "out"]
+    code, out, told = run(*words)
+    assert "Traceback" not in told
+    assert run(*words, "--traceback")[:2] == (code, out)
+    # A worker's own goes to its standard error, a file of the system's, not the stream of this process.
+    command = [sys.executable, "-m", "benchmark.evaluate", *map(str, words), "--traceback"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert f'File "{file}", line' in done.stderr
+    assert line in done.stderr
+    assert done.stderr.splitlines()[-1] == told.splitlines()[-1]
+
+
 def test_a_fault_of_the_device_ends_the_process_and_not_only_the_seed(tmp_path, monkeypatch):
     """After a fault in a GPU's kernel, the next seed would fail in the same process whatever it does."""
     file = tmp_path / "mine.py"
