@@ -232,7 +232,7 @@ def _require_same_data(recipe: SearchRecipe, table: GroundTruth) -> None:
 
 
 def _require_judge_and_device(table: GroundTruth, options: Any) -> None:
-    table.require_complete()
+    table.require_judge()
     require_trainable(table.space)
     if (options.device, options.engine) not in (("auto", "auto"), ("cpu", "auto"), ("cpu", "eager")):
         from benchmark.training import engine, train

@@ -333,14 +333,23 @@ def test_more_images_than_there_are_is_said_before_any_training(refused, tmp_pat
     assert not (tmp_path / "out" / "rankings").exists()
 
 
-def test_a_partial_table_is_refused_before_any_training(refused, tmp_path):
-    words = ["--table", table_at(tmp_path / "t", SPACE[:30]), "--out", tmp_path / "out"]
+@pytest.mark.parametrize("fault", ["partial", "constant"])
+def test_a_table_that_can_judge_nothing_is_refused_before_any_training(refused, tmp_path, fault):
+    if fault == "partial":
+        path, said = table_at(tmp_path / "t", SPACE[:30]), "30 of 36 configurations"
+    else:
+        rows = [Row(config, 50.0, 0.5, 3) for config in SPACE]
+        path = write_table(GroundTruth.from_rows("made-up", SPACE, rows, dataset="synthetic"), tmp_path / "t")
+        said = "table made-up has the accuracy 50.0 everywhere: it cannot judge a ranking"
+    words = ["--table", path, "--out", tmp_path / "out"]
+    mine = tmp_path / "mine.py"
+    mine.write_text(MINE)
+    for what in (["spos", *SMALL], ["all", *SMALL], ["spos", *SMALL, "--where", "slurm"], ["macs"], [mine]):
+        assert said in refused("--method", *what, *words)
+        assert not (tmp_path / "out").exists()
     file = tmp_path / "mine.csv"
     file.write_text("# dataset: synthetic\n" + csv_of(PLAIN))
-    for what in (["--method", "spos", *SMALL], ["--method", "macs"]):
-        assert "30 of 36 configurations" in refused(*what, *words)
-        assert not (tmp_path / "out").exists()
-    assert "30 of 36 configurations" in refused("--scores", file, "--table", tmp_path / "t" / "made-up.csv")
+    assert said in refused("--scores", file, "--table", path)
 
 
 def test_list(run):
