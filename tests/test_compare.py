@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +19,8 @@ from benchmark.spaces.space import load_space
 from benchmark.tables.files import load_table, write_table
 from benchmark.tables.ledger import Ledger, Run
 from benchmark.tables.table import GroundTruth, Row
+from tests.kept import COMPARISONS, RESULTS
 
-ROOT = Path(__file__).parent.parent
 SPACE = load_space()
 PUBLISHED = load_table("published")
 WITHOUT_TORCH = """
@@ -639,16 +638,13 @@ def assert_regenerates(kept, tables, ledgers, scratch):
         assert path.read_bytes() == kept.with_name(path.name).read_bytes(), path.name
 
 
-KEPT = sorted(path for folder in ("comparisons", "numerics") for path in (ROOT / "results" / folder).glob("*.json"))
-
-
 def test_both_studies_are_kept():
-    assert {path.parent.name for path in KEPT} == {"comparisons", "numerics"}
+    assert {path.parent.name for path in COMPARISONS} == {"comparisons", "numerics"}
 
 
-@pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.stem)
+@pytest.mark.parametrize("kept", COMPARISONS, ids=lambda path: path.stem)
 def test_a_kept_comparison_is_what_its_ledgers_give(kept, tmp_path):
-    assert_regenerates(kept, ROOT / "results" / "tables", ROOT / "results" / "ledgers", tmp_path)
+    assert_regenerates(kept, RESULTS / "tables", RESULTS / "ledgers", tmp_path)
 
 
 def test_a_study_is_built_from_ledgers_alone_and_an_altered_one_is_found(tmp_path, run_python):
