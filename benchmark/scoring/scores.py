@@ -113,6 +113,7 @@ def score(
         seconds=tuple(r.provenance.get("timings", {}).get("seconds") for r in rankings),
         device=rankings[0].provenance.get("device"),
         table_sha256=table.sha256,
+        tied=tuple(ranking.scores.count(max(ranking.scores)) for ranking in rankings),
     )
 
 
