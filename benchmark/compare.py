@@ -26,6 +26,7 @@ from benchmark.scoring.noise import LEVEL, Simulated
 from benchmark.scoring.paired import Heterogeneity, Paired
 from benchmark.scoring.sides import MADE_ON, Leaders, Side
 from benchmark.tables.files import load_table
+from benchmark.tables.table import GroundTruth
 
 
 def arguments() -> cli.Parser:
@@ -40,14 +41,24 @@ def arguments() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse(argv)
-    result = compare(load_table(options.a), load_table(options.b), margin=options.margin)
+    tables = load_table(options.a), load_table(options.b)
+    result = compare(*tables, margin=options.margin)
     if options.json:
         cli.print_json(result.to_dict())
     else:
         cli.answer(page(result).removesuffix("\n"))
+    if result.paired is None:
+        cli.say(f"Equal within {options.margin:g} points: not asked, for that takes pairs, {_why_unpaired(*tables)}")
     if options.out:
         cli.say("kept: {} and {}".format(*write(result, options.out)))
     return 0
+
+
+def _why_unpaired(a: GroundTruth, b: GroundTruth) -> str:
+    bare = [table.name for table in (a, b) if not table.seeds]
+    if bare:
+        return f"and {' and '.join(bare)} states means alone, without the accuracy of each seed"
+    return "and no configuration has a seed that is in both tables: train some seeds of one table in the other"
 
 
 def write(result: Comparison, folder: Path | str) -> tuple[Path, Path]:

@@ -19,6 +19,7 @@ import json
 import shlex
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import partial
@@ -44,6 +45,7 @@ from benchmark.training import precision
 
 DEFAULT_METHOD = "mixture"
 ALL = "all"
+TRACEBACK = "--traceback"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ def arguments(method: type[Any] | None) -> cli.Parser:
     parser.add_argument("--table", default="published", metavar="T", help="a table's name or path (default published)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--out", type=cli.folder, default="results", metavar="DIR", help="default ./results")
+    parser.add_argument(
+        TRACEBACK, action="store_true", help="tell errors with Python's traceback too, those of workers as well"
+    )
     if method is not None:
         parser.add_argument("--recipe", default="paper", metavar="R", help="paper (default) or smoke")
         parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0], metavar="N", help="default 0")
@@ -98,6 +103,15 @@ def arguments(method: type[Any] | None) -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(words)
+    except (UsageError, Failure):
+        if TRACEBACK in words:  # looked for here, since a method that cannot be loaded has no flags yet
+            cli.say(traceback.format_exc())
+        raise
+
+
+def _main(words: list[str]) -> int:
     name = _method_in(words)
     bare = not {"--method", "--scores", "--list", "-h", "--help"} & {word.partition("=")[0] for word in words}
     if bare:
@@ -159,7 +173,7 @@ class Plan:
             raise
         except Exception as error:
             why = f"its work(task) raises {type(error).__name__}: {error}"
-            raise Failure(f"method '{self.search.name}': {why}") from None
+            raise Failure(f"method '{self.search.name}': {why}") from error
 
 
 def _search_of(name: str, given: dict[str, Any], table: GroundTruth, options: Any, recipe: SearchRecipe) -> Search:
@@ -170,7 +184,7 @@ def _search_of(name: str, given: dict[str, Any], table: GroundTruth, options: An
     except UsageError:
         raise
     except Exception as error:  # an option without default, or one that the method refuses in its own way
-        raise UsageError(f"method '{name}': {error}") from None
+        raise UsageError(f"method '{name}': {error}") from error
     chosen = {field.name: getattr(instance, field.name) for field in fields(method)}
     try:
         json.dumps(chosen, allow_nan=False)  # a ranking is kept with them: said now and not when it is made
@@ -188,6 +202,7 @@ def _search_of(name: str, given: dict[str, Any], table: GroundTruth, options: An
         options.engine,
         nas_methods.code_of(name),
         provenance.code_version() | ({"method_from": source} if source else {}),
+        traceback=options.traceback,
     )
 
 
@@ -225,7 +240,7 @@ def _require_same_data(recipe: SearchRecipe, table: GroundTruth) -> None:
 
 
 def _require_judge_and_device(table: GroundTruth, options: Any) -> None:
-    table.require_complete()
+    table.require_judge()
     require_trainable(table.space)
     if (options.device, options.engine) not in (("auto", "auto"), ("cpu", "auto"), ("cpu", "eager")):
         from benchmark.training import engine, train

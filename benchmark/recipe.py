@@ -100,14 +100,29 @@ class Recipe:
     @property
     def label(self) -> str:
         """The preset that is closest, with what differs from it: `paper`, `paper-epochs10`."""
+        name, changed = self._nearest()
+        words = [f"{field.replace('_', '')}{getattr(self, field)}" for field in changed if field != "dataset"]
+        return "-".join([name, *words])
+
+    @property
+    def flags(self) -> list[str]:
+        """The words that ask a command for this recipe; the precision always, for by default a command chooses it."""
+        name, changed = self._nearest()
+        words = ["--recipe", name]
+        for field in dict.fromkeys([*changed, "precision"]):
+            value = getattr(self, field)
+            words += [f"--{field.replace('_', '-')}", "all" if value is None else str(value)]
+        return words
+
+    def _nearest(self) -> tuple[str, list[str]]:
+        """The preset that differs in the fewest fields, and these fields."""
         candidates = []
         for name in self.PRESETS:
             base = type(self).preset(name)
             changed = [f.name for f in fields(self) if getattr(self, f.name) != getattr(base, f.name)]
             candidates.append((len(changed), name, changed))
         _, name, changed = min(candidates)
-        words = [f"{field.replace('_', '')}{getattr(self, field)}" for field in changed if field != "dataset"]
-        return "-".join([name, *words])
+        return name, changed
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -369,16 +369,24 @@ def _budgets(
 
 
 def _verdicts(entrants: dict[str, list[Ranking]], table: GroundTruth) -> list[str]:
-    """Each method against each other and against counting MACs."""
+    """Each method against each other and against counting MACs, which a method may be itself: that is no pair."""
     scores = tuple(float(costs.macs(table.space, config)) for config in table.space)
-    everyone = entrants | {"counting MACs": [Ranking(table.space.name, scores, method="macs")]}
+    everyone = dict(entrants)
+    if not any({ranking.scores for ranking in group} == {scores} for group in entrants.values()):
+        everyone["counting MACs"] = [Ranking(table.space.name, scores, method="macs")]
+    pairs = list(combinations(everyone, 2))
+    if not pairs:
+        return []
     lines = [
         f"### Which is better, against {table.name}",
         "",
+        f"Verdicts: {len(pairs)}, each at 95 % on its own and not corrected for how many they are: were no two methods "
+        "different, about one in twenty would still say better or worse.",
+        "",
         "| method | beside | verdict (difference of tau, 95 %) |",
+        "|---|---|---|",
     ]
-    lines.append("|---|---|---|")
-    for one, other in combinations(everyone, 2):
+    for one, other in pairs:
         lines.append(f"| {_cell(one)} | {_cell(other)} | {versus.verdict(everyone[one], everyone[other], table)} |")
     return [*lines, ""]
 

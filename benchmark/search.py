@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,7 @@ class Search:
     method_code: dict[str, int | str]  # of what `nas_methods.code_of` said when the search began
     made_by: dict[str, Any]
     terms: files.Terms = field(default_factory=files.Terms)
+    traceback: bool = False  # whether an error is also told as Python does, for whoever writes the method
 
     @property
     def name(self) -> str:
@@ -143,6 +145,10 @@ class Search:
                     guarded()  # for the last time: a search that was given up for dead leaves no ranking
                 except (files.Lost, nas_methods.Busy):
                     return False  # somebody else is at it
+                except Exception:
+                    if self.traceback:
+                        cli.say(traceback.format_exc())
+                    raise
                 if ranking is None:
                     return None
                 files.write_atomically(path.with_suffix(".csv"), scores_csv(ranking).encode())

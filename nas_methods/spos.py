@@ -65,11 +65,13 @@ class Method(Sampler):
         return task.data.network(model) if self.sharing == "shared" else task.data.network(model, shared=False)
 
     def start(self, task: Task) -> State:
-        space = task.space
-        return {"paths": np.array(len(space) if self.paths == 36 else len(space.sizes) ** (space.depth - 1))}
+        return {"paths": np.array(self.choices(task.space))}
 
     def pick(self, state: State, step: Step) -> tuple[int, int]:
         return int(step.configuration.integers(state["paths"])), 0
+
+    def choices(self, space: PoolingSpace) -> int:
+        return len(space) if self.paths == 36 else len(space.sizes) ** (space.depth - 1)
 
     def path(self, space: PoolingSpace, index: int) -> tuple[int, ...]:
         if self.paths == 36:

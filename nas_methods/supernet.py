@@ -9,6 +9,7 @@ checkpoint holds no generator and a killed search goes on bit for bit.
 from __future__ import annotations
 
 import math
+import operator
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,8 +111,12 @@ class Sampler:
         """(index of the configuration, number of the model) to train now."""
         raise NotImplementedError
 
+    def choices(self, space: PoolingSpace) -> int:
+        """How many there are to pick from: `pick` returns an index below it. A method may draw more than configurations."""
+        return len(space)
+
     def path(self, space: PoolingSpace, index: int) -> tuple[int, ...]:
-        """The resolutions (L,) that an index from `pick` stands for; a method may draw more than configurations."""
+        """The resolutions (L,) that an index from `pick` stands for."""
         return space[index].path
 
     def update(self, state: State, picked: tuple[int, int], reward: float) -> State:
@@ -151,6 +156,36 @@ def forward_passes(method: Sampler, task: Task) -> tuple[float, float]:
     images = epochs * train.steps * min(recipe.batch_size, len(train))
     curve = min(epochs, SNAPSHOTS) * len(task.space) * min(recipe.curve_images, len(validation))
     return 4.0 * images + curve, float(len(task.space) * (len(validation) + min(recipe.calibration_images, len(train))))
+
+
+def _drawn(picked: Any, choices: int, models: int) -> tuple[Any, Any]:
+    """What `pick` returned, if there is such an index and such a model: -1 would be the last one, without a word."""
+    try:
+        index, model = picked
+    except (TypeError, ValueError):
+        raise Failure(f"pick returned {picked}: give (index, number of the model)") from None
+    if not _is_below(choices, index):
+        raise Failure(f"pick returned {index}: give an index from 0 to {choices - 1}")
+    if not _is_below(models, model):
+        raise Failure(f"pick returned model {model}: give a number from 0 to {models - 1}")
+    return index, model
+
+
+def _is_below(count: int, number: Any) -> bool:
+    """Whether it is a whole number, Python's or numpy's, from 0 to count - 1."""
+    try:
+        return 0 <= operator.index(number) < count
+    except TypeError:
+        return False
+
+
+def _assigned(method: Sampler, state: State, step: Step, configurations: int) -> np.ndarray:
+    """The model (C,) of each configuration, if `assign` gave one that there is for each."""
+    models = np.asarray(method.assign(state, step, configurations))
+    whole = models.shape == (configurations,) and np.issubdtype(models.dtype, np.integer)
+    if not whole or models.min() < 0 or models.max() >= method.models:
+        raise Failure(f"assign returned {models}: give {configurations} numbers from 0 to {method.models - 1}")
+    return models
 
 
 def search(method: Sampler, task: Task) -> Ranking:
@@ -199,6 +234,7 @@ def search(method: Sampler, task: Task) -> Ranking:
     def step_at(i: int) -> Step:
         return Step(i, iterations, i // train.steps, epochs, task.seed)
 
+    choices = method.choices(space)
     batch = min(recipe.batch_size, len(train))
     training, final = forward_passes(method, task)
     training_share = training / (training + final)
@@ -206,7 +242,7 @@ def search(method: Sampler, task: Task) -> Ranking:
     while iteration < iterations:
         step = step_at(iteration)
         within = iteration % train.steps
-        index, model = method.pick(state, step)
+        index, model = _drawn(method.pick(state, step), choices, len(learners))
         path = method.path(space, index)
         loss, _ = learners[model].learn(*feed.train(iteration), path, learning_rate(recipe, iteration, iterations))
         _, reward = learners[model].evaluate([feed.validation(iteration)], path)
@@ -225,7 +261,7 @@ def search(method: Sampler, task: Task) -> Ranking:
                 if recipe.curve_images:
                     now = time.monotonic()
                     clock.append(round(now - began, 3))
-                    accuracies = glance(learners, method.assign(state, step, len(space)), task)
+                    accuracies = glance(learners, _assigned(method, state, step, len(space)), task)
                     history["curve"].append(
                         {"epoch": step.epoch + 1, "images": iteration * batch, "scores": accuracies}
                     )
@@ -238,7 +274,7 @@ def search(method: Sampler, task: Task) -> Ranking:
             keep()
 
     last = step_at(iterations - 1)
-    models = method.assign(state, last, len(space))
+    models = _assigned(method, state, last, len(space))
     cheap = method.shortlist(state, last, len(space))
     chosen = np.arange(len(space)) if cheap is None else np.argsort(-cheap[0], kind="stable")[: cheap[1]]
     for position, index in enumerate(chosen.tolist(), start=1):

@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +19,8 @@ from benchmark.spaces.space import load_space
 from benchmark.tables.files import load_table, write_table
 from benchmark.tables.ledger import Ledger, Run
 from benchmark.tables.table import GroundTruth, Row
+from tests.kept import COMPARISONS, RESULTS
 
-ROOT = Path(__file__).parent.parent
 SPACE = load_space()
 PUBLISHED = load_table("published")
 WITHOUT_TORCH = """
@@ -431,6 +430,23 @@ def test_only_common_seeds_are_paired():
     assert pair({1: {0: 80.0}}, {1: {1: 80.9}}).paired is None
 
 
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_it_says_why_equality_within_the_margin_is_not_answered(tmp_path, capsys, words):
+    made = [
+        write_table(table_of({1: {0: 80.0, 1: 80.1}, 2: {0: 81.0}}, name="one"), tmp_path),
+        write_table(table_of({1: {2: 80.0}, 2: {3: 81.0}}, name="other"), tmp_path),
+        write_table(table_of({1: {1: 80.0}, 2: {3: 81.0}}, name="paired"), tmp_path),
+    ]
+    a, other, shared = map(str, made)
+    assert main([a, other, "--margin", "0.5", *words]) == 0
+    said = "Equal within 0.5 points: not asked, for that takes pairs, and no configuration has a seed that is in both"
+    assert said in capsys.readouterr().err
+    assert main([a, "published", *words]) == 0
+    assert "published states means alone, without the accuracy of each seed" in capsys.readouterr().err
+    assert main([a, shared, *words]) == 0
+    assert "not asked" not in capsys.readouterr().err
+
+
 def test_equal_differences_are_no_certainty_unless_they_are_none():
     values = {1: [80.0, 80.3, 80.9], 2: [85.0, 85.1, 85.7]}
     moved = pair(values, {number: [x + 0.1 for x in found] for number, found in values.items()}).paired
@@ -639,16 +655,13 @@ def assert_regenerates(kept, tables, ledgers, scratch):
         assert path.read_bytes() == kept.with_name(path.name).read_bytes(), path.name
 
 
-KEPT = sorted(path for folder in ("comparisons", "numerics") for path in (ROOT / "results" / folder).glob("*.json"))
-
-
 def test_both_studies_are_kept():
-    assert {path.parent.name for path in KEPT} == {"comparisons", "numerics"}
+    assert {path.parent.name for path in COMPARISONS} == {"comparisons", "numerics"}
 
 
-@pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.stem)
+@pytest.mark.parametrize("kept", COMPARISONS, ids=lambda path: path.stem)
 def test_a_kept_comparison_is_what_its_ledgers_give(kept, tmp_path):
-    assert_regenerates(kept, ROOT / "results" / "tables", ROOT / "results" / "ledgers", tmp_path)
+    assert_regenerates(kept, RESULTS / "tables", RESULTS / "ledgers", tmp_path)
 
 
 def test_a_study_is_built_from_ledgers_alone_and_an_altered_one_is_found(tmp_path, run_python):

@@ -333,14 +333,23 @@ def test_more_images_than_there_are_is_said_before_any_training(refused, tmp_pat
     assert not (tmp_path / "out" / "rankings").exists()
 
 
-def test_a_partial_table_is_refused_before_any_training(refused, tmp_path):
-    words = ["--table", table_at(tmp_path / "t", SPACE[:30]), "--out", tmp_path / "out"]
+@pytest.mark.parametrize("fault", ["partial", "constant"])
+def test_a_table_that_can_judge_nothing_is_refused_before_any_training(refused, tmp_path, fault):
+    if fault == "partial":
+        path, said = table_at(tmp_path / "t", SPACE[:30]), "30 of 36 configurations"
+    else:
+        rows = [Row(config, 50.0, 0.5, 3) for config in SPACE]
+        path = write_table(GroundTruth.from_rows("made-up", SPACE, rows, dataset="synthetic"), tmp_path / "t")
+        said = "table made-up has the accuracy 50.0 everywhere: it cannot judge a ranking"
+    words = ["--table", path, "--out", tmp_path / "out"]
+    mine = tmp_path / "mine.py"
+    mine.write_text(MINE)
+    for what in (["spos", *SMALL], ["all", *SMALL], ["spos", *SMALL, "--where", "slurm"], ["macs"], [mine]):
+        assert said in refused("--method", *what, *words)
+        assert not (tmp_path / "out").exists()
     file = tmp_path / "mine.csv"
     file.write_text("# dataset: synthetic\n" + csv_of(PLAIN))
-    for what in (["--method", "spos", *SMALL], ["--method", "macs"]):
-        assert "30 of 36 configurations" in refused(*what, *words)
-        assert not (tmp_path / "out").exists()
-    assert "30 of 36 configurations" in refused("--scores", file, "--table", tmp_path / "t" / "made-up.csv")
+    assert said in refused("--scores", file, "--table", path)
 
 
 def test_list(run):
@@ -459,6 +468,33 @@ def test_a_method_that_fails_while_it_ranks_is_told_in_one_line_each(run, tmp_pa
     assert sum(line.startswith("error: ") for line in lines) == 1
     # The seed that worked is kept, and only that one.
     assert [path.name.rpartition("-")[2] for path in (tmp_path / "out" / "rankings").glob("*.json")] == ["seed3.json"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("        return deeper()\n\ndef deeper():\n    raise ValueError('rank')", "raise ValueError('rank')"),
+        ("        return 3\nraise ValueError('load')", "raise ValueError('load')"),
+        (
+            "        return 3\n\n    def __post_init__(self):\n        raise ValueError('init')",
+            "raise ValueError('init')",
+        ),
+    ],
+)
+def test_an_author_can_see_the_traceback_of_an_error(run, tmp_path, fault, line):
+    file = tmp_path / "mine.py"
+    file.write_text(MINE.partition("        return")[0] + fault)
+    words = ["--method", file, "--json", "--out", tmp_path / "out"]
+    code, out, told = run(*words)
+    assert "Traceback" not in told
+    assert run(*words, "--traceback")[:2] == (code, out)
+    # A worker's own goes to its standard error, a file of the system's, not the stream of this process.
+    command = [sys.executable, "-m", "benchmark.evaluate", *map(str, words), "--traceback"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert f'File "{file}", line' in done.stderr
+    assert line in done.stderr
+    assert done.stderr.splitlines()[-1] == told.splitlines()[-1]
 
 
 def test_a_fault_of_the_device_ends_the_process_and_not_only_the_seed(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from benchmark import report
 from benchmark.errors import UsageError
 from benchmark.scoring import versus
 from benchmark.scoring.ranking import Ranking, ranking_json
+from benchmark.spaces import costs
 from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Row
 
@@ -42,6 +43,25 @@ def test_budgets_and_verdicts(tmp_path, capsys):
     assert (tmp_path / "report" / "budget-published.png").stat().st_size > 10_000
     assert "| planted M=1 | planted M=2 | better (+" in page
     assert "| planted M=1 | counting MACs | better (+" in page
+
+
+def test_verdicts_are_of_two_things_and_say_that_they_are_not_corrected(tmp_path):
+    counted = [float(costs.macs(TABLE.space, config)) for config in TABLE.space]
+    keep(tmp_path, "counted", counted, M=1)
+    report.main(["--out", str(tmp_path)])
+    assert "Which is better" not in (tmp_path / "report" / "README.md").read_text()  # than itself
+    keep(tmp_path, "a", MEANS, M=2)
+    keep(tmp_path, "b", -MEANS, M=3)
+    report.main(["--out", str(tmp_path)])
+    page = (tmp_path / "report" / "README.md").read_text()
+    verdicts = page.partition("### Which is better")[2].partition("\n#")[0]
+    rows = [line.split(" | ")[:2] for line in verdicts.splitlines() if line.startswith("| planted")]
+    assert rows == [
+        ["| planted M=2", "planted M=3"],
+        ["| planted M=2", "planted M=1"],
+        ["| planted M=3", "planted M=1"],
+    ]
+    assert "Verdicts: 3, each at 95 % on its own and not corrected for how many they are" in verdicts
 
 
 def test_rankings_without_curves_have_no_budget(tmp_path):

@@ -127,7 +127,7 @@ class Results:
                 "",
             ]
         picks = found.method.picks
-        known = [seconds for seconds in found.seconds if seconds is not None]
+        known = [seconds for seconds in found.seconds if seconds is not None and found.device]
         return [
             *left,
             "| " + _each(picks, lambda pick: pick.config),

@@ -86,6 +86,7 @@ class Score:
     recipes      of the ranking and of the table, in words; None where not known
     seconds      that each of the rankings took on its device, over all attempts; None where not known
     table_sha256 the content that was scored against: a growing table keeps its name
+    tied         configurations that share each ranking's highest score; for people, not among the kept numbers
     """
 
     table: str
@@ -105,6 +106,7 @@ class Score:
     seconds: tuple[float | None, ...]
     device: str | None
     table_sha256: str
+    tied: tuple[int, ...] = ()
 
     @property
     def tau(self) -> float:
@@ -121,7 +123,9 @@ class Score:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON types; None where there is no number."""
-        return json.loads(json.dumps(asdict(self), allow_nan=False, default=str))
+        kept = asdict(self)
+        del kept["tied"]  # scores that are kept from before have none
+        return json.loads(json.dumps(kept, allow_nan=False, default=str))
 
     def text(self) -> str:
         """The score for people: one line per quantity, MACs in the second column."""
@@ -161,9 +165,15 @@ class Score:
         left = max(len(name) for name, _ in rows)
         middle = max(len(cells[0]) for _, cells in rows)
         lines += ["  ".join([name.ljust(left), cells[0].ljust(middle), *cells[1:]]).rstrip() for name, cells in rows]
-        if any(self.seconds):
+        if any(tied > 1 for tied in self.tied):
+            count = "; ".join(map(str, self.tied if len({*self.tied}) > 1 else self.tied[:1]))
+            lines.append(
+                f"ties: configurations with the highest score: {count}; a method that names none of them picks"
+            )
+            lines.append("      the first by number, and top k takes what ties with its k-th by expected value")
+        if self.device and any(seconds is not None for seconds in self.seconds):  # without a device nothing trained
             took = ", ".join(_number(seconds, 0) for seconds in self.seconds)
-            lines.append(f"device seconds: {took} ({self.device or 'device not stated'})")
+            lines.append(f"device seconds: {took} ({self.device})")
         if self.ceiling:
             lines.append(f"ceiling: a perfect predictor gets {self.ceiling.perfect},")
             lines.append(f"         two tables of this noise agree at {self.ceiling.independent}")

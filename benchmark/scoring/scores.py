@@ -72,12 +72,10 @@ def score(
         raise UsageError(
             f"{said}: write benchmark.score(scores, 'published'), or benchmark.load_table(PATH) for another"
         )
-    table.require_complete()
+    table.require_judge()
     space = table.space
     rankings = _rankings(ranking, table)
     known = estimates(table.rows)
-    if (known.means == known.means[0]).all():
-        raise UsageError(f"table {table.name} has the accuracy {known.means[0]} everywhere: it cannot judge a ranking")
 
     single = [row for row in table.rows if row.n == 1]
     why = (
@@ -115,6 +113,7 @@ def score(
         seconds=tuple(r.provenance.get("timings", {}).get("seconds") for r in rankings),
         device=rankings[0].provenance.get("device"),
         table_sha256=table.sha256,
+        tied=tuple(ranking.scores.count(max(ranking.scores)) for ranking in rankings),
     )
 
 

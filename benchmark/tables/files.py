@@ -128,7 +128,7 @@ def _read(stem: Path) -> GroundTruth:
             path = stem.with_name(stem.name + ".curves.csv")
             curves = _read_curves(path, space)
         path = stem  # a hash is of all files together
-        table = GroundTruth(header, rows, curves)
+        table = GroundTruth(header, rows, curves, stem.parent)
         table.verify()
     except UsageError as error:
         raise UsageError(" ".join(f"{path}: {error}".split())) from None  # one line, whatever the file holds

@@ -12,13 +12,15 @@ import json
 import math
 import operator
 import re
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError
-from benchmark.recipe import CURVES
+from benchmark.recipe import CURVES, Recipe
 from benchmark.running.files import LONGEST_STEM
 from benchmark.spaces.space import Config, PoolingSpace, load_space
 
@@ -77,6 +79,7 @@ class GroundTruth:
 
     header  the JSON header; its `sha256` is the hash of the content
     rows    the configurations that have a value, canonical order
+    folder  where its files lie, if it was read from any
     curves  by (configuration, seed): train_loss, train_accuracy, test_loss, test_accuracy, each with one
             number per epoch (accuracies in per cent); empty where none were recorded
     """
@@ -84,6 +87,7 @@ class GroundTruth:
     header: Mapping[str, Any]
     rows: tuple[Row, ...]
     curves: Mapping[tuple[Config, int], Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)
 
     @classmethod
     def from_rows(
@@ -261,11 +265,27 @@ class GroundTruth:
             shown = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
             raise UsageError(f"table {self.name} lacks {shown}: {self._how_full()}")
 
+    def require_judge(self) -> None:
+        """Raises UsageError unless rankings can be held against this table: it is complete, and not constant."""
+        self.require_complete()
+        if len({row.mean for row in self.rows}) == 1:
+            mean = self.rows[0].mean
+            raise UsageError(f"table {self.name} has the accuracy {mean} everywhere: it cannot judge a ranking")
+
     def _how_full(self) -> str:
-        return (
-            f"it holds {len(self.rows)} of {len(self.space)} configurations; "
-            "`python -m benchmark.build_groundtruth --status` says what is left, without --status it fills them in"
-        )
+        """What it holds, and the command that trains the rest of this very table, by its recipe and beside its records."""
+        held = f"it holds {len(self.rows)} of {len(self.space)} configurations"
+        try:
+            recipe = Recipe.stated(self.header.get("recipe") or {}, self.recipe_hash or "")
+        except UsageError:
+            return f"{held}, and states no recipe by which this version could train the others: ask its source for them"
+        words = ["python", "-m", "benchmark.build_groundtruth", "--space", self.space.name, *recipe.flags]
+        if self.seeds:
+            words += ["--seeds", *map(str, self.seeds)]
+        where = self.folder and self.folder.absolute()
+        if where and where.name == "tables":
+            words += ["--out", str(where.parent)]
+        return f"{held}; `{shlex.join(words)}` fills them in, with --status it says what is left"
 
     def row(self, config: Config | str | Iterable[int]) -> Row:
         """What is known of a configuration. Raises UsageError if it is not in the space, or not in the table."""

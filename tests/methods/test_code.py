@@ -7,13 +7,12 @@ import pytest
 import nas_methods
 from benchmark import training
 from benchmark.scoring.ranking import read_ranking
-from tests.conftest import REPOSITORY
+from tests.kept import RANKINGS
 
-KEPT = sorted((REPOSITORY / "results" / "rankings").glob("*.json"))
 MINE = "from nas_methods.supernet import Sampler\nimport helper\nimport json\nclass Method(Sampler): ...\n"
 
 
-@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RANKINGS, ids=lambda path: path.stem)
 def test_what_is_kept_is_of_the_code_of_now(path):
     ranking = read_ranking(path)
     assert nas_methods.is_same_code(ranking.provenance["method_code"], nas_methods.code_of(ranking.method))

@@ -489,3 +489,65 @@ def test_the_work_foretold_grows_with_models_epochs_and_images():
     assert work(mixture.Method(M=3), epochs=1) == pytest.approx(work(epochs=3))
     evaluation = work(epochs=1) - one_epoch
     assert one_epoch / evaluation == pytest.approx(4 * 96 / (36 * (64 + 32)))
+
+
+# --- what a method returns by mistake ---
+
+
+@dataclass(frozen=True)
+class Mistaken(Fixed):
+    """Picks or assigns what it is told to from iteration 2 on."""
+
+    picked: object = None
+    assigned: object = None
+
+    def pick(self, state, step):
+        return super().pick(state, step) if step.iteration < 2 or self.picked is None else self.picked
+
+    def assign(self, state, step, configurations):
+        return super().assign(state, step, configurations) if self.assigned is None else self.assigned
+
+
+@pytest.mark.parametrize(
+    ("picked", "said"),
+    [
+        ((40, 0), "pick returned 40: give an index from 0 to 35"),
+        ((-1, 0), "pick returned -1: give an index from 0 to 35"),
+        ((np.int64(36), 0), "pick returned 36: give an index from 0 to 35"),
+        ((SPACE[3], 0), "pick returned [1,4,5]: give an index from 0 to 35"),
+        ((3.0, 0), "pick returned 3.0: give an index from 0 to 35"),
+        ((3, 2), "pick returned model 2: give a number from 0 to 1"),
+        ((3, -1), "pick returned model -1: give a number from 0 to 1"),
+        (3, "pick returned 3: give (index, number of the model)"),
+        ((3,), "pick returned (3,): give (index, number of the model)"),
+    ],
+)
+def test_a_pick_that_is_none_is_told_before_anything_is_trained_on_it(picked, said):
+    done = []
+    with pytest.raises(Failure) as caught:
+        search(Mistaken(of=2, picked=picked), task(progress=lambda fraction, facts: done.append(fraction)))
+    assert str(caught.value) == said
+    assert len(done) == 2
+
+
+@pytest.mark.parametrize("picked", [(np.int64(35), np.int32(1)), np.array([35, 1]), [35, 1]], ids=repr)
+def test_whole_numbers_of_any_kind_are_picks(picked):
+    taken = search(Mistaken(of=2, picked=picked), task())
+    assert facts(taken) == facts(search(Mistaken(of=2, picked=(35, 1)), task()))
+
+
+def test_a_method_that_draws_more_than_configurations_is_held_to_how_many_it_draws():
+    class Beyond(spos.Method):
+        def pick(self, state, step):
+            return 19683, 0
+
+    with pytest.raises(Failure, match="pick returned 19683: give an index from 0 to 19682"):
+        search(Beyond(paths=19683), task())
+    with pytest.raises(Failure, match="pick returned 19683: give an index from 0 to 35"):
+        search(Beyond(), task())
+
+
+@pytest.mark.parametrize("assigned", [[2] * 36, [-1] * 36, [0] * 35, [0.5] * 36, 0], ids=repr)
+def test_models_that_there_are_not_are_no_assignment(assigned):
+    with pytest.raises(Failure, match="give 36 numbers from 0 to 1"):
+        search(Mistaken(of=2, assigned=np.array(assigned)), task())

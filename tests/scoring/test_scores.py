@@ -347,6 +347,26 @@ def test_text_shows_recipes_and_the_baseline():
         assert words in text
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 7.0])
+def test_device_seconds_are_said_where_something_was_trained_however_short(seconds):
+    timings = {"timings": {"seconds": seconds}}
+    assert "device seconds" not in str(score(method(0, provenance={"seed": 0} | timings), PUBLISHED, draws=10))
+    trained = method(0, provenance={"seed": 0, "device": "a chip"} | timings)
+    assert f"device seconds: {seconds:.0f} (a chip)" in str(score(trained, PUBLISHED, draws=10))
+
+
+def test_a_tie_for_the_highest_score_is_said_to_people():
+    tied, plain = ([min(mean, limit) for mean in MEANS] for limit in (91.0, 100.0))
+    count = sum(mean >= 91.0 for mean in MEANS)
+    assert count > 1
+    result = score(tied, PUBLISHED, draws=10)
+    assert f"ties: configurations with the highest score: {count};" in str(result)
+    assert result.method.picks[0].config == next(str(c) for c, mean in zip(SPACE, MEANS, strict=True) if mean >= 91.0)
+    assert "ties:" not in str(score(plain, PUBLISHED, draws=10))
+    both = [Ranking(SPACE.name, tuple(scores), provenance={"seed": seed}) for seed, scores in enumerate((tied, plain))]
+    assert f"highest score: {count}; 1;" in str(score(both, PUBLISHED, draws=10))
+
+
 def test_dictionary_is_json():
     result = score([method(0), method(1, pick="012220220")], PUBLISHED, draws=20)
     found = result.to_dict()

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shlex
 import subprocess
 import sys
 
@@ -10,10 +11,13 @@ import numpy as np
 import pytest
 
 import benchmark
+from benchmark import build_groundtruth, cli
 from benchmark.errors import UsageError
+from benchmark.recipe import Recipe
 from benchmark.spaces.space import load_space
 from benchmark.tables import files as module
 from benchmark.tables.files import load_table, shipped_tables, write_table
+from benchmark.tables.ledger import Ledger
 from benchmark.tables.table import GroundTruth, Row
 
 SPACE = load_space()
@@ -179,13 +183,42 @@ def test_partial_table_imputes_nothing(tmp_path):
     assert "it has 1" in refusal(ask, table, SPACE[3], seed=0)
     said = refusal(ask, table, "[4,3,3]")
     assert "4 of 36" in said
-    assert "build_groundtruth" in said
+    assert "states no recipe by which this version could train the others" in said
     frame = table.to_pandas()
     assert list(frame.columns) == ["number", "config", "mean", "std", "n", "seed0", "seed1"]
     assert list(frame["config"]) == [str(c) for c in SPACE[:4]]
     assert math.isnan(frame["std"][3])
     assert math.isnan(frame["seed0"][3])
     assert frame["std"][0] == pytest.approx(frame.loc[0, ["seed0", "seed1"]].astype(float).std(ddof=1), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("preset", "fields", "seeds"),
+    [
+        ("paper", {}, (0, 1, 2)),
+        ("paper", {"epochs": 10, "precision": "fp32"}, (3,)),
+        ("smoke", {"dataset": "synthetic", "train_images": None, "lr": 0.01}, (0, 4)),
+    ],
+)
+def test_a_partial_table_gives_the_command_that_completes_it(tmp_path, monkeypatch, preset, fields, seeds):
+    """Not the one that trains another table in another folder, of 300 core-hours."""
+    recipe = Recipe.preset(preset, **fields)
+    ledger = Ledger.under(tmp_path / "my own", SPACE, recipe)
+    more = {"recipe": recipe.to_dict(), "recipe_hash": recipe.hash, "recipe_label": recipe.label}
+    made = [record(config, seed, 80.0 + seed, **more) for config in SPACE[:3] for seed in seeds]
+    written = write_table(GroundTruth.from_records(made, ledger.name), tmp_path / "my own" / "tables")
+    monkeypatch.chdir(tmp_path)
+    for path in (written, written.relative_to(tmp_path)):
+        said = refusal(load_table(path).require_complete)
+        assert "3 of 36" in said
+        words = shlex.split(said.partition("`")[2].partition("`")[0])
+        assert words[:3] == ["python", "-m", "benchmark.build_groundtruth"]
+        options = build_groundtruth.arguments().parse(words[3:])
+        asked = Recipe.preset(options.recipe, **cli.given_fields(options, Recipe))
+        assert asked == recipe
+        assert Ledger.under(options.out, load_space(options.space), asked).folder == ledger.folder
+        assert tuple(options.seeds) == seeds
+        assert options.configs is None
 
 
 def test_equal_values_in_another_order_stay_tied():
