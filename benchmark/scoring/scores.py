@@ -84,7 +84,7 @@ def score(
         f"{len(single)} of {len(space)} configurations have one seed only, so the noise is not known" if single else ""
     )
     baseline = None
-    if space.widths:
+    if space.backbone:
         baseline = Ranking(space.name, tuple(float(macs(space, config)) for config in space), method="macs")
 
     # Drawn in this order, the ceiling and the baseline's interval do not depend on the ranking.
