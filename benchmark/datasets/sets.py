@@ -58,7 +58,7 @@ class Streamed(ABC):
 
 @dataclass(frozen=True)
 class Images:
-    """One labelled set: pixels uint8 (N, 32, 32, 3), labels int64 (N,)."""
+    """One labelled set: pixels uint8 (N, H, W, 3), labels int64 (N,)."""
 
     pixels: Tensor
     labels: Tensor

@@ -30,7 +30,7 @@ from tests.machine import FAST
 
 CPU = torch.device("cpu")
 # The real space on a network of few channels, and a small space for float64.
-THIN = replace(SPACE, widths=(2,) + 3 * (2,) + 3 * (4,) + 3 * (4,))
+THIN = replace(SPACE, backbone=replace(SPACE.backbone, widths=(2,) + 3 * (2,) + 3 * (4,) + 3 * (4,)))
 WIDER = PoolingSpace(
     "wider", (16, 8, 4), 4, Config((2, 1, 1)), "cifar10", Backbone("basic", (16, 16, 32, 64), "cifar", 16)
 )
