@@ -49,7 +49,7 @@ def size() -> list[str]:
     from benchmark.training import pace, precision, train
 
     space, device = load_space(), train.device_named("auto")
-    recipe = precision.settled(Recipe.preset("smoke"), lambda _: 0, precision.measured_on("auto", space))
+    recipe = precision.settled(space.preset(Recipe, "smoke"), lambda _: 0, precision.measured_on("auto", space))
     chosen = ["--precision", recipe.precision]
     if device.type != "cpu":
         return chosen

@@ -8,7 +8,7 @@ The house has floors, and imports run down only:
     training  scoring                                          training needs torch, scoring does not
     datasets  tables
     running  spaces                                            processes, Slurm, files; configurations, costs, networks
-    recipe  cli  provenance  streams  errors                   small, used by all
+    recipe  datasheets  cli  provenance  streams  errors       small, used by all
 
 This module is the light end of it: names are loaded when first used, and none of them needs torch.
 

@@ -117,7 +117,7 @@ def _recipe(space: PoolingSpace, options: Any) -> Recipe:
     trains_here = not (options.status or options.cancel)
     on_gpus = options.where == "slurm" and trains_here and cluster.Settings.read(options.cluster).gpus > 0
     measure = precision.measured_on(options.device, space) if trains_here and not on_gpus else precision.unmeasured
-    return precision.recipe_for(Recipe, options.recipe, cli.given_fields(options, Recipe), kept, measure)
+    return precision.recipe_for(space, Recipe, options.recipe, cli.given_fields(options, Recipe), kept, measure)
 
 
 @dataclass(frozen=True)

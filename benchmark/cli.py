@@ -19,7 +19,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 
 from benchmark import output
 from benchmark.errors import Failure, UsageError, choices, nearest
-from benchmark.given import plain_number
+from benchmark.given import plain_number, values_of
 
 ENGINES = ("auto", "compiled", "graph", "eager")  # of benchmark.training.engine, which needs torch
 LOADERS = ("resident", "torchvision", "ffcv")  # of benchmark.datasets.loaders, likewise
@@ -103,12 +103,14 @@ def add_fields(
     Flags that are not given leave no attribute behind, so that `given_fields` finds the overrides.
     """
     group = parser.add_argument_group(title)
-    hints = get_type_hints(record)
+    hints, values = get_type_hints(record), values_of(record)
     for field in fields(record):
         read, shape = _parser_of(hints[field.name])
+        choices = values.get(field.name)
+        if choices:
+            shape = "|".join(map(str, choices))
         names = dict.fromkeys([f"--{field.name.replace('_', '-')}", f"--{field.name}"])
         default = field.default if field.default is not MISSING else "required"
-        choices = get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else None
         if word := (instead or {}).get(field.name):
             default, shape, choices = word, f"{word}|{shape}", choices and (word, *choices)
         switch: dict[str, Any] = {"nargs": "?", "const": True} if hints[field.name] is bool else {}

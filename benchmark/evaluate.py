@@ -38,7 +38,7 @@ from benchmark.scoring.ranking import NO_RANKING, NoRanking, read_ranking, read_
 from benchmark.scoring.scored import Score
 from benchmark.scoring.scores import score
 from benchmark.search import Search
-from benchmark.spaces.space import require_trainable
+from benchmark.spaces.space import PoolingSpace, require_trainable
 from benchmark.tables.files import distinct_name, load_table
 from benchmark.tables.table import GroundTruth
 from benchmark.training import precision
@@ -206,7 +206,7 @@ def _search_of(name: str, given: dict[str, Any], table: GroundTruth, options: An
     )
 
 
-def _recipe(searches: Sequence[Search], trains: bool, options: Any) -> SearchRecipe:
+def _recipe(searches: Sequence[Search], trains: bool, space: PoolingSpace, options: Any) -> SearchRecipe:
     """The recipe as the flags give it, one for all these searches (whatever recipe they have by now)."""
 
     def kept(recipe: SearchRecipe) -> int:
@@ -215,8 +215,14 @@ def _recipe(searches: Sequence[Search], trains: bool, options: Any) -> SearchRec
     here = trains and searches and not (options.status or options.cancel)
     if here and options.where == "slurm":
         here = not cluster.Settings.read(options.cluster).gpus
-    measure = precision.measured_on(options.device, searches[0].space) if here else precision.unmeasured
-    return precision.recipe_for(SearchRecipe, options.recipe, cli.given_fields(options, SearchRecipe), kept, measure)
+    measure = precision.measured_on(options.device, space) if here else precision.unmeasured
+    given = cli.given_fields(options, SearchRecipe)
+    return precision.recipe_for(space, SearchRecipe, options.recipe, given, kept, measure)
+
+
+def _unmeasured_recipe(space: PoolingSpace, options: Any) -> SearchRecipe:
+    """The recipe as the flags give it, before a precision is chosen."""
+    return space.preset(SearchRecipe, options.recipe, **precision.plain(cli.given_fields(options, SearchRecipe)))
 
 
 def _planned(search: Search, table: GroundTruth, options: Any) -> Plan:
@@ -254,11 +260,11 @@ def _deadline(options: Any) -> float | None:
 
 def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -> int:
     _require_judge_and_device(table, options)
-    unmeasured = SearchRecipe.preset(options.recipe, **precision.plain(cli.given_fields(options, SearchRecipe)))
+    unmeasured = _unmeasured_recipe(table.space, options)
     search = _search_of(options.method, cli.given_fields(options, method), table, options, unmeasured)
     if nas_methods.trains(method):
         _require_same_data(unmeasured, table)
-    search = replace(search, recipe=_recipe([search], nas_methods.trains(method), options))
+    search = replace(search, recipe=_recipe([search], nas_methods.trains(method), table.space, options))
     plan = _planned(search, table, options)
     submission = _submission(plan.search, options)
     if options.cancel:
@@ -297,7 +303,7 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
         raise UsageError(
             f"--method {ALL} runs here: for --where slurm, --status and --cancel name one method at a time"
         )
-    recipe = SearchRecipe.preset(options.recipe, **precision.plain(cli.given_fields(options, SearchRecipe)))
+    recipe = _unmeasured_recipe(table.space, options)
     _require_same_data(recipe, table)
     _require_judge_and_device(table, options)
     results = race.Results(table)
@@ -311,7 +317,7 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
             if search := results.attempt(entry, made):
                 searches[entry] = search
     trains = {entry: nas_methods.trains(search.instance()) for entry, search in searches.items()}
-    recipe = _recipe([search for entry, search in searches.items() if trains[entry]], True, options)
+    recipe = _recipe([search for entry, search in searches.items() if trains[entry]], True, table.space, options)
     plans: dict[race.Entry, Plan] = {}
     for entry, search in searches.items():
         final = replace(search, recipe=recipe) if trains[entry] else search

@@ -1,11 +1,13 @@
-"""What users hand in: files that may be anything, and numbers as text. No torch."""
+"""What users hand in: files that may be anything, numbers as text, words to choose from. No torch."""
 
 from __future__ import annotations
 
 import errno
 import re
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 LIMIT = 256 * 2**20  # bytes; a table of the largest space with all its curves has a tenth of it
 
@@ -32,3 +34,16 @@ def plain_number(text: str) -> str:
     if not _NUMBER.fullmatch(text.strip()):
         raise ValueError(f"'{text[:40]}' is not a number")
     return text.strip()
+
+
+def values_of(record: type) -> dict[str, tuple[str, ...]]:
+    """The values of those fields of a dataclass that choose among some, by field: a Literal's, or what `values` in the
+    field's metadata returns when it is called, for choices that no type can list."""
+    hints = get_type_hints(record)
+    found = {}
+    for field in fields(record):
+        if get_origin(hints[field.name]) is Literal:
+            found[field.name] = get_args(hints[field.name])
+        elif "values" in field.metadata:
+            found[field.name] = tuple(field.metadata["values"]())
+    return found

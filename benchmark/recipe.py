@@ -9,16 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal, Self, get_args, get_type_hints
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, Self
 
+from benchmark import datasheets
 from benchmark.errors import UsageError, choices
+from benchmark.given import values_of
 
 MOST_THREADS = 1024  # of one process
 
 PRECISIONS = ("bf16", "fp32")
 # What a training records after every epoch; accuracies in per cent, losses in nats.
 CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+
+Presets = Mapping[str, Mapping[str, Any]]  # by name, the fields that are not the defaults
+
+
+def later(implicit: Any, **metadata: Any) -> Any:
+    """A field that recipes have got since results were first kept. Its default is what recipes without it mean, and at
+    that value it is neither stated nor hashed: old results keep their hashes, and an old recipe is the same as a new one.
+    """
+    return field(default=implicit, metadata=metadata | {"later": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +43,7 @@ class Recipe:
     here because they move the last bits of a result.
     """
 
-    dataset: Literal["cifar10", "synthetic"] = "cifar10"
+    dataset: str = field(default="cifar10", metadata={"values": datasheets.names})
     epochs: int = 100
     batch_size: int = 256
     lr: float = 0.1
@@ -49,11 +61,9 @@ class Recipe:
     }
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if (valid := get_args(hints[field.name])) and isinstance(valid[0], str) and value not in valid:
-                raise UsageError(f"{field.name} is '{value}': {choices(value, valid)}")
+        for name, valid in values_of(type(self)).items():
+            if (value := getattr(self, name)) not in valid:
+                raise UsageError(f"{name} is '{value}': {choices(value, valid)}")
         for name in ("epochs", "batch_size", "threads", "train_images", "eval_images"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
@@ -93,39 +103,47 @@ class Recipe:
 
     @property
     def hash(self) -> str:
-        """12 hex digits over every field, the same on every system."""
-        text = json.dumps({"kind": type(self).__name__} | asdict(self), sort_keys=True)
+        """12 hex digits over what `to_dict` states, the same on every system."""
+        text = json.dumps({"kind": type(self).__name__} | self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def label(self) -> str:
         """The preset that is closest, with what differs from it: `paper`, `paper-epochs10`."""
-        name, changed = self._nearest()
+        return self.labelled(self.PRESETS)
+
+    def labelled(self, presets: Presets) -> str:
+        """The label among these presets: by name, the fields that are not the defaults."""
+        name, changed = self._nearest(presets)
         words = [f"{field.replace('_', '')}{getattr(self, field)}" for field in changed if field != "dataset"]
         return "-".join([name, *words])
 
-    @property
-    def flags(self) -> list[str]:
+    def flags(self, presets: Presets) -> list[str]:
         """The words that ask a command for this recipe; the precision always, for by default a command chooses it."""
-        name, changed = self._nearest()
+        name, changed = self._nearest(presets)
         words = ["--recipe", name]
-        for field in dict.fromkeys([*changed, "precision"]):
-            value = getattr(self, field)
-            words += [f"--{field.replace('_', '-')}", "all" if value is None else str(value)]
+        for changing in dict.fromkeys([*changed, "precision"]):
+            value = getattr(self, changing)
+            words += [f"--{changing.replace('_', '-')}", "all" if value is None else str(value)]
         return words
 
-    def _nearest(self) -> tuple[str, list[str]]:
+    def _nearest(self, presets: Presets) -> tuple[str, list[str]]:
         """The preset that differs in the fewest fields, and these fields."""
         candidates = []
-        for name in self.PRESETS:
-            base = type(self).preset(name)
+        for name, given in presets.items():
+            base = type(self)(**given)
             changed = [f.name for f in fields(self) if getattr(self, f.name) != getattr(base, f.name)]
             candidates.append((len(changed), name, changed))
         _, name, changed = min(candidates)
         return name, changed
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Every field by name, but for those of `later` that say what recipes meant before there were such fields."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if not ("later" in f.metadata and getattr(self, f.name) == f.default)
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

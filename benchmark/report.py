@@ -103,7 +103,7 @@ def _tables(out: Path) -> list[GroundTruth]:
 
 
 def _about(table: GroundTruth, folder: Path) -> list[str]:
-    if not table.rows or not table.space.widths:  # spaces whose MACs cannot be counted yet have no figure
+    if not table.rows or not table.space.backbone:  # spaces whose MACs cannot be counted yet have no figure
         return []
     counts = sorted({row.n for row in table.rows})
     seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])

@@ -31,7 +31,7 @@ def ground_truth_recipe(table: GroundTruth, preset: str, search: SearchRecipe) -
     if stated and digest:
         return Recipe.stated(stated, digest)
     numerics = {name: getattr(search, name) for name in ("precision", "memory_layout")}
-    return Recipe.preset(preset, dataset=table.dataset, **numerics)
+    return table.space.preset(Recipe, preset, dataset=table.dataset, **numerics)
 
 
 @dataclass(frozen=True)

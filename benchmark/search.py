@@ -194,7 +194,7 @@ class Search:
             recipe = {
                 "recipe": self.recipe.to_dict(),
                 "recipe_hash": self.recipe.hash,
-                "recipe_label": self.recipe.label,
+                "recipe_label": self.space.label(self.recipe),
             }
             provenance |= recipe | dict(task.data.provenance)
         provenance["timings"] = {"seconds": round(time.monotonic() - began, 3)}

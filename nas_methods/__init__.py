@@ -78,7 +78,8 @@ TRAINS = (  # the modules of `benchmark` for which that part stands: what they c
     "datasets/crops",
     "datasets/batches",
     "datasets/halves",
-    "datasets/synthetic",
+    "datasets/known/synthetic",
+    "datasets/known/cifar10",
     "training/engine",
     "training/train",
 )

@@ -219,7 +219,7 @@ class Alone:
             provenance={
                 "recipe": recipe.to_dict(),
                 "recipe_hash": recipe.hash,
-                "recipe_label": recipe.label,
+                "recipe_label": task.space.label(recipe),
                 "timings": {"seconds": round(seconds, 3), "curve": shares},
             },
         )

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmark.spaces import costs
-from benchmark.spaces.space import Config, PoolingSpace
+from benchmark.spaces.space import Config, PoolingSpace, require_trainable
 from speed.sides import Window, together
 
 SIDE = 4096  # of the square matrices
@@ -67,7 +67,7 @@ def step_bytes(space: PoolingSpace, config: Config) -> int:
 
     Left out, together some per cent: weights and optimizer (once per batch), the head behind the last block, the loss.
     """
-    path, sides, widths = config.path, space.sizes, space.widths
+    path, sides, widths = config.path, space.sizes, require_trainable(space).widths
 
     def convolution(i: int, o: int, first: bool = False) -> int:
         return (2 if first else 3) * (i + o) * NUMBER

@@ -30,9 +30,10 @@ from typing import Any
 import torch
 
 from benchmark import cli, provenance
-from benchmark.datasets import cifar10, named, sets
+from benchmark.datasets import named, sets
 from benchmark.datasets.batches import Batches
 from benchmark.datasets.halves import split_in_half
+from benchmark.datasets.known import cifar10
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.running.files import write_atomically

@@ -34,8 +34,9 @@ import torch
 from torch import Tensor
 
 from benchmark import cli, provenance
-from benchmark.datasets import beton, cifar10, crops, ffcv, ffcv_loader, loaders, named, sets
+from benchmark.datasets import beton, crops, ffcv, ffcv_loader, loaders, named, sets
 from benchmark.datasets.batches import served
+from benchmark.datasets.known import cifar10
 from benchmark.errors import Failure, UsageError
 from benchmark.running.files import write_atomically
 from benchmark.training import pace

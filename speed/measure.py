@@ -36,7 +36,8 @@ import numpy as np
 import torch
 
 from benchmark import cli, provenance
-from benchmark.datasets import cifar10, named
+from benchmark.datasets import named
+from benchmark.datasets.known import cifar10
 from benchmark.errors import UsageError, choices
 from benchmark.recipe import Recipe
 from benchmark.running.files import write_atomically
@@ -394,7 +395,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
     cores = pace.default_together(RECIPE, CPU)
     began = datetime.now(UTC)
     given = {"precision": options.precision}
-    recipe = precision.recipe_for(Recipe, "paper", given, lambda _: 0, precision.measured_on("cpu", SPACE))
+    recipe = precision.recipe_for(SPACE, Recipe, "paper", given, lambda _: 0, precision.measured_on("cpu", SPACE))
     turns = [
         [(side, replace(task, precision=recipe.precision)) for side, task in turn]
         for turn in plan(configs, root if real else None, cores, seconds, rounds, sides, alone=not options.beside)

@@ -52,7 +52,7 @@ class Turn:
 def space_of(size: int) -> PoolingSpace:
     """A space of so many configurations, which `load_space` then knows: one pooling, after any of `size` layers."""
     name = f"one-pooling-of-{size}"
-    return SPACES.setdefault(name, PoolingSpace(name, (2, 1), size + 1, Config((1, size))))
+    return SPACES.setdefault(name, PoolingSpace(name, (2, 1), size + 1, Config((1, size)), "made-up"))
 
 
 def made_up(size: int) -> tuple[list[GroundTruth], list[Ranking]]:

@@ -47,7 +47,8 @@ def tiny_dataset():
 @pytest.fixture(scope="session")
 def cifar10_root():
     """The folder that holds the official files. Never downloads; skips where they are not at hand."""
-    from benchmark.datasets import cifar10, named
+    from benchmark.datasets import named
+    from benchmark.datasets.known import cifar10
 
     root = named.default_root()
     if missing := [name for name in cifar10.CIFAR10_FILES if not (root / cifar10.CIFAR10_FOLDER / name).is_file()]:

@@ -21,7 +21,8 @@ COMMANDS = ["build_groundtruth", "evaluate", "compare", "verify", "report"]  # n
 # The floors of the house, the ground first: a module imports from its own room and from those on lower floors.
 FLOORS = [
     {"errors", "given", "output"},
-    {"cli", "streams", "provenance", "recipe"},
+    {"cli", "streams", "provenance", "datasheets"},
+    {"recipe"},
     {"running", "spaces"},
     {"datasets", "tables"},
     {"training", "scoring"},
@@ -43,11 +44,12 @@ LIGHT = [
     *(
         name
         for name in FILES
-        if room(name) in {"tables", "scoring", *FLOORS[0], *FLOORS[1], *COMMANDS, "runs", "search", "retrain"}
+        if room(name) in {"tables", "scoring", *FLOORS[0], *FLOORS[1], "recipe", *COMMANDS, "runs", "search", "retrain"}
     ),
     "benchmark.spaces.space",
     "benchmark.spaces.costs",
-    "benchmark.datasets.synthetic",
+    "benchmark.datasets.named",
+    *(name for name in FILES if name.startswith("benchmark.datasets.known")),
     "benchmark.running.files",
     "benchmark.running.launch",
     "benchmark.running.cluster",
@@ -188,7 +190,7 @@ def test_imports_run_down_the_floors():
 
 def test_packages_hand_nothing_on():
     """Whoever imports a package's light module loads nothing of its heavy ones, and a name has one home."""
-    for package in ("spaces", "datasets", "training", "running", "tables", "scoring"):
+    for package in ("spaces", "datasets", "datasets.known", "training", "running", "tables", "scoring"):
         assert imported_by(f"benchmark.{package}") == set()
 
 
@@ -217,6 +219,18 @@ def test_methods_find_no_module_by_a_computed_name():
             assert "import_module" not in FILES[name].read_text(encoding="utf-8")
             assert "__import__" not in FILES[name].read_text(encoding="utf-8")
     assert {module for module in imported_by("nas_methods") if "{" in module} == {"f'nas_methods.{name}'"}
+
+
+def test_data_sets_are_found_by_their_place_and_by_nothing_else():
+    """Sheets stand below recipes, the files that register them above: only a computed name may lead up there."""
+    computed = {name: {m for m in imported_by(name) if "{" in m} for name in FILES if name not in METHODS}
+    assert {name: found for name, found in computed.items() if found} == {
+        "benchmark": {"f'benchmark.{_HOME[name]}'"},
+        "benchmark.datasheets": {"f'benchmark.datasets.known.{path.stem}'"},
+    }
+    files = [name for name in FILES if name.startswith("benchmark.datasets.known.")]
+    assert files
+    assert [name for name in files if "benchmark.recipe" in closure(name)] == []  # a recipe loads them in its midst
 
 
 def test_only_evaluate_loads_methods_and_a_search_knows_no_answers():

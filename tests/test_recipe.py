@@ -2,12 +2,16 @@
 
 import hashlib
 import json
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from pathlib import Path
 
 import pytest
 
+from benchmark import datasheets
 from benchmark.errors import UsageError
-from benchmark.recipe import Recipe, SearchRecipe
+from benchmark.recipe import Recipe, SearchRecipe, later
+
+RESULTS = Path(__file__).parent.parent / "results"
 
 # Another valid value for each field.
 CHANGED = {
@@ -176,7 +180,11 @@ def test_rates_may_be_zero_but_momentum_stays_below_one():
 @pytest.mark.parametrize("field", ["dataset", "precision", "memory_layout"])
 @pytest.mark.parametrize("value", ["", "fp16", "CIFAR10", None])
 def test_choices_are_listed_where_the_value_is_none_of_them(field, value):
-    choices = {"dataset": "cifar10, synthetic", "precision": "bf16, fp32", "memory_layout": "channels_last, contiguous"}
+    choices = {
+        "dataset": ", ".join(datasheets.names()),
+        "precision": "bf16, fp32",
+        "memory_layout": "channels_last, contiguous",
+    }
     message = refusal(Recipe, **{field: value})
     assert message.startswith(f"{field} is '{value}'")
     assert choices[field] in message
@@ -193,3 +201,50 @@ def test_more_threads_than_any_machine_has_are_refused_in_our_own_words():
     with pytest.raises(UsageError, match="threads is 20000: it must be a whole number from 1 to 1024"):
         Recipe(threads=20000)
     assert Recipe(threads=1024).threads == 1024
+
+
+def kept():
+    """Every recipe that a result of this repository states, with its hash: (kind, fields, hash)."""
+    found = {}
+    for path in sorted(RESULTS.rglob("*.json")):
+        said = json.loads(path.read_text(encoding="utf-8"))
+        for place in (said, said.get("provenance")) if isinstance(said, dict) else ():
+            if isinstance(place, dict) and isinstance(place.get("recipe"), dict) and place.get("recipe_hash"):
+                kind = SearchRecipe if "split_seed" in place["recipe"] else Recipe
+                found[kind, place["recipe_hash"]] = place["recipe"]
+    return [(kind, stated, digest) for (kind, digest), stated in found.items()]
+
+
+def grown(kind):
+    """A kind of recipe of the future, under its old name: two fields more, with a default and with choices."""
+    made = type(
+        kind.__name__,
+        (kind,),
+        {
+            "__annotations__": {"schedule": str, "warm_up": int},
+            "schedule": later("cosine", values=lambda: ("cosine", "steps")),
+            "warm_up": later(0),
+        },
+    )
+    return dataclass(frozen=True, kw_only=True)(made)
+
+
+def test_recipes_of_kept_results_have_their_hashes_and_keep_them_when_fields_are_added():
+    recipes = kept()
+    assert {kind for kind, _, _ in recipes} == {Recipe, SearchRecipe}
+    for kind, stated, digest in recipes:
+        assert kind.stated(stated, digest).to_dict() == stated
+        later_on = grown(kind).stated(stated, digest)
+        assert (later_on.hash, later_on.to_dict(), later_on.schedule) == (digest, stated, "cosine")
+        assert later_on.label == kind.stated(stated, digest).label
+
+
+@BOTH
+def test_a_field_that_is_added_counts_where_it_says_something_new(kind):
+    more = grown(kind)
+    recipe = more(schedule="steps")
+    assert recipe.to_dict() == kind().to_dict() | {"schedule": "steps"}
+    assert len({kind().hash, recipe.hash, more(warm_up=5).hash, more(schedule="steps", warm_up=5).hash}) == 4
+    assert more.stated(recipe.to_dict(), recipe.hash) == recipe
+    assert recipe.label == "paper-schedulesteps"
+    assert "cosine, steps" in refusal(more, schedule="linear")

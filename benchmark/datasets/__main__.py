@@ -1,4 +1,4 @@
-"""Has CIFAR-10 in place, checked; fetches it where it is missing."""
+"""Has a data set in place, checked; fetches it where it is missing."""
 
 from benchmark.cli import command
 from benchmark.datasets.named import main

@@ -23,7 +23,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from benchmark import cli
+from benchmark import cli, datasheets
 from benchmark.datasets import named, sets
 from benchmark.datasets.beton import Statement, available_cores, beton_path, file_sha256, library, statement_path
 from benchmark.errors import Failure, UsageError
@@ -266,7 +266,7 @@ FOLDERS = {"food101": food101, "imagenet": imagenet}
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.Parser(prog="python -m benchmark.datasets.ffcv", description=__doc__)
     parser.add_argument("verb", choices=["write"], help="write: a .beton for each split, where it is not there yet")
-    parser.add_argument("dataset", choices=[*named.KNOWN, *FOLDERS])
+    parser.add_argument("dataset", choices=[*datasheets.names(), *FOLDERS])
     cli.add_data(parser)
     folders = parser.add_argument_group("of image folders")
     folders.add_argument("--images", metavar="DIR", help="the folder that holds them")

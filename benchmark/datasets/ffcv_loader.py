@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.datasets import cifar10, named, sets
+from benchmark.datasets import named, sets
 from benchmark.datasets.beton import Statement, available_cores, beton_path, library, torch_threads_kept, write_again
-from benchmark.errors import Failure, UsageError, choices
+from benchmark.datasheets import datasheet
+from benchmark.errors import Failure, UsageError
 
 PATIENCE = 300.0  # seconds without a batch after which an epoch has failed; compiling takes some of the first ones
 POLL = 0.2
@@ -152,13 +153,10 @@ def _epoch_class() -> Any:
 
 def load(name: str, root: Path | str | None = None) -> sets.Dataset[sets.Streamed]:
     """A known data set from its two files below `root`. Raises UsageError for what is missing, damaged or foreign."""
-    if name not in named.KNOWN:
-        raise UsageError(f"unknown data set '{name}': {choices(name, named.KNOWN)}")
+    sheet = datasheet(name)
     place = Path(root) if root is not None else named.default_root()
     found = {split: Beton.open(beton_path(place, name, split)) for split in ("train", "test")}
-    checksum = found["train"].stated.checksum
-    if name == "cifar10":
-        checksum = cifar10.cifar10_checksum()
+    checksum = sheet.checksum() if sheet.checksum else found["train"].stated.checksum
     for split, beton in found.items():
         stated = beton.stated
         for key, said, expected in (
@@ -169,4 +167,4 @@ def load(name: str, root: Path | str | None = None) -> sets.Dataset[sets.Streame
         ):
             if said != expected:
                 raise UsageError(f"{beton.path} states the {key} {said}, not {expected}: {write_again(beton.path)}")
-    return named.KNOWN[name].of(found["train"], found["test"], checksum)
+    return sets.Dataset.of(sheet, found["train"], found["test"], checksum)

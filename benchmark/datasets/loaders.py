@@ -15,6 +15,7 @@ from torch import Tensor
 
 from benchmark.cli import LOADERS
 from benchmark.datasets import beton, ffcv_loader, named, sets
+from benchmark.datasheets import datasheet
 from benchmark.errors import UsageError, choices
 
 
@@ -36,7 +37,7 @@ def load(
     held = named.load(name, root, download)
     if loader == "resident":
         return held
-    return named.KNOWN[held.name].of(ImageByImage(held.train), ImageByImage(held.test), held.checksum)
+    return sets.Dataset.of(datasheet(name), ImageByImage(held.train), ImageByImage(held.test), held.checksum)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,18 @@
-"""The data sets by name: what is known of each, and loading it. A new one is a file beside this one and an entry here."""
+"""Loading a data set by its name, from the folder that holds the user's data. No torch until one is loaded."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
+from benchmark import datasheets
 from benchmark.cli import Parser, add_data, answer
-from benchmark.datasets.cifar10 import CIFAR10, load_cifar10
-from benchmark.datasets.sets import Dataset, Facts, Images
-from benchmark.errors import UsageError, choices
+from benchmark.errors import UsageError
 
-SYNTHETIC = Facts("synthetic", 10, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-KNOWN = {facts.name: facts for facts in (CIFAR10, SYNTHETIC)}
+if TYPE_CHECKING:
+    from benchmark.datasets.sets import Dataset, Images
 
 
 def default_root() -> Path:
@@ -35,39 +32,29 @@ def default_root() -> Path:
 
 
 def load(name: str, root: Path | str | None = None, download: bool = True) -> Dataset[Images]:
-    """The named data set: `cifar10` (official files below `root`) or `synthetic` (made in code).
+    """The named data set: from its official files below `root`, where it has any, or made in code.
 
     Raises UsageError for unknown names and for files that are missing in part, cut short or foreign;
-    Failure where CIFAR-10 is absent and cannot be downloaded.
+    Failure where they are absent and cannot be downloaded.
     """
-    if name == "synthetic":
-        return _synthetic()
-    if name == "cifar10":
-        return load_cifar10(Path(root) if root is not None else default_root(), download)
-    raise UsageError(f"unknown data set '{name}': {choices(name, KNOWN)}")
-
-
-def _synthetic() -> Dataset[Images]:
-    from benchmark.datasets import synthetic
-
-    digest = hashlib.sha256()
-    sets = []
-    for split, count in (("train", 8192), ("test", 2048)):
-        pixels, labels = synthetic.generate(count, 0, split)
-        digest.update(pixels.tobytes() + labels.astype("<i8").tobytes())
-        sets.append(Images(torch.from_numpy(pixels), torch.from_numpy(labels)))
-    return SYNTHETIC.of(sets[0], sets[1], digest.hexdigest())
+    sheet = datasheets.datasheet(name)
+    if sheet.checksum is None:
+        return sheet.load(Path(), download)  # made in code: nobody needs to have a home for it
+    return sheet.load(Path(root) if root is not None else default_root(), download)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m benchmark.datasets [--data DIR]`: has CIFAR-10 in place, or says why not."""
+    """`python -m benchmark.datasets [NAME] [--data DIR]`: has a data set in place, or says why not."""
     parser = Parser(
-        prog="python -m benchmark.datasets", description="Checks CIFAR-10, and fetches it where it is missing."
+        prog="python -m benchmark.datasets",
+        description="Checks a data set's files, and fetches them where they are missing.",
     )
+    on_disk = [name for name in datasheets.names() if datasheets.datasheet(name).checksum]
+    parser.add_argument("dataset", nargs="?", default="cifar10", choices=on_disk, help="default %(default)s")
     add_data(parser)
     options = parser.parse(argv)
-    found = load("cifar10", options.data)
-    answer(
-        f"CIFAR-10 is in {options.data or default_root()}: {len(found.train):,} + {len(found.test):,} images, checked"
-    )
+    found = load(options.dataset, options.data)
+    title = datasheets.datasheet(options.dataset).title
+    place = options.data or default_root()
+    answer(f"{title} is in {place}: {len(found.train):,} + {len(found.test):,} images, checked")
     return 0

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmark.datasets.crops import crop_windows
+from benchmark.datasheets import Datasheet
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
 
@@ -57,7 +58,7 @@ class Streamed(ABC):
 
 @dataclass(frozen=True)
 class Images:
-    """One labelled set: pixels uint8 (N, 32, 32, 3), labels int64 (N,)."""
+    """One labelled set: pixels uint8 (N, H, W, 3), labels int64 (N,)."""
 
     pixels: Tensor
     labels: Tensor
@@ -104,6 +105,11 @@ class Dataset(Generic[Set]):
     std: tuple[float, float, float]
     checksum: str
 
+    @classmethod
+    def of(cls, sheet: Datasheet, train: Set, test: Set, checksum: str) -> Dataset[Set]:
+        """What the sheet describes, with its images, held or streamed."""
+        return cls(sheet.name, train, test, sheet.classes, sheet.mean, sheet.std, checksum)
+
     def reduced(self, recipe: Recipe) -> Dataset[Set]:
         """With the subset sizes of a recipe, for stand-alone training."""
         return replace(self, train=self.train.first(recipe.train_images), test=self.test.first(recipe.eval_images))
@@ -115,17 +121,3 @@ class Dataset(Generic[Set]):
             _ = moved.train.windows
             torch.cuda.synchronize(device)
         return moved
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a data set without its images; mean and std per channel, of pixels scaled to [0, 1]."""
-
-    name: str
-    classes: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def of(self, train: Set, test: Set, checksum: str) -> Dataset[Set]:
-        """The data set with its images, held or streamed."""
-        return Dataset(self.name, train, test, self.classes, self.mean, self.std, checksum)

@@ -57,7 +57,7 @@ class Agreement:
     tau_given_macs   partial tau given MACs
     picks            one per seed of the method
     regret           mean regret of the picks, in percentage points; None if any lies outside the space
-    top              for k in 1, 3, 5
+    top              for k in 1, 3, 5, as far as there are so many configurations
     """
 
     method: str

@@ -82,7 +82,7 @@ def score(
         f"{len(single)} of {len(space)} configurations have one seed only, so the noise is not known" if single else ""
     )
     baseline = None
-    if space.widths:
+    if space.backbone:
         baseline = Ranking(space.name, tuple(float(macs(space, config)) for config in space), method="macs")
 
     # Drawn in this order, the ceiling and the baseline's interval do not depend on the ranking.
@@ -215,7 +215,7 @@ def _agreement(rankings: list[Ranking], context: _Context, generator: np.random.
         drawn = np.take_along_axis(redrawn, which, axis=1).mean(axis=1)
         interval = percentiles(drawn)
     picks = tuple(_pick(ranking, context) for ranking in rankings)
-    tops = [[top_of(k, s, context.means) for k in TOP] for s in scores]
+    tops = [tops_of(s, context.means) for s in scores]
     return Agreement(
         method=rankings[0].method,
         tau=math.fsum(taus) / len(taus),
@@ -268,6 +268,11 @@ def _inside(index: int, context: _Context) -> Pick:
     accuracy = float(context.means[index])
     better = int((context.means > accuracy).sum())
     return Pick(str(context.space[index]), accuracy, 1 + better, float(context.means.max()) - accuracy)
+
+
+def tops_of(scores: Array, means: Array) -> tuple[Top, ...]:
+    """The top k for every k of TOP; a space of fewer configurations has no top so long."""
+    return tuple(top_of(k, scores, means) for k in TOP if k <= len(scores))
 
 
 def top_of(k: int, scores: Array, means: Array) -> Top:

@@ -131,7 +131,7 @@ class Compared:
         pooled = pool(rows)
         known = estimates(rows, pooled)
         redrawn = redraw(rows, known, draws, draw) if pooled else None
-        counted = [float(macs(table.space, row.config)) for row in rows] if table.space.widths else None
+        counted = [float(macs(table.space, row.config)) for row in rows] if table.space.backbone else None
         late = np.array([row.config.layers[0] for row in rows], dtype=float)
         return cls(table, rows, pooled, known, redrawn, None if counted is None else np.array(counted), late)
 

@@ -15,7 +15,7 @@ from benchmark.errors import UsageError
 from benchmark.scoring.kendall import kendall
 from benchmark.scoring.noise import estimates, percentiles, redraw
 from benchmark.scoring.ranking import Ranking
-from benchmark.scoring.scores import TOP, top_of
+from benchmark.scoring.scores import tops_of
 from benchmark.tables.table import GroundTruth
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Point:
     seconds  on the method's device, without looking at the scores; None where not kept
     tau      Kendall's tau-b of the scores then; None where they were all the same
     regret   best mean of the table - that of the best score then, in percentage points (ties: expected value)
-    top      for k in 1, 3, 5
+    top      for k in 1, 3, 5, as far as there are so many configurations
     """
 
     epoch: int
@@ -59,7 +59,7 @@ def curve(ranking: Ranking, table: GroundTruth) -> list[Point]:
     found = []
     for place, then in enumerate(seen):
         scores = np.array(then["scores"], dtype=float)
-        tops = tuple(top_of(k, scores, means) for k in TOP)
+        tops = tops_of(scores, means)
         tau = float(kendalltau(scores, means).statistic) if np.ptp(scores) else None
         seconds = float(clock[place]) if len(clock) == len(seen) else None
         found.append(Point(int(then["epoch"]), int(then["images"]), seconds, tau, tops[0].regret, tops))

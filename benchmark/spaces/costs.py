@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from benchmark.spaces.space import Config, PoolingSpace, require_trainable
+from benchmark.spaces.space import Backbone, Config, PoolingSpace, require_trainable
 
 
-def _convolutions(space: PoolingSpace) -> list[tuple[int, int, int, int]]:
-    """(layer, channels in, channels out, kernel side) of every convolution of the ResNet backbone."""
-    require_trainable(space)
-    stem, *_ = widths = space.widths
+def _convolutions(backbone: Backbone) -> list[tuple[int, int, int, int]]:
+    """(layer, channels in, channels out, kernel side) of every convolution."""
+    stem, *_ = widths = backbone.widths
     found = [(0, 3, stem, 3)]
     for layer, (before, after) in enumerate(pairwise(widths), start=1):
         found += [(layer, before, after, 3), (layer, after, after, 3)]
@@ -24,23 +23,28 @@ def _convolutions(space: PoolingSpace) -> list[tuple[int, int, int, int]]:
     return found
 
 
-def macs(space: PoolingSpace, config: Config | str | Iterable[int], classes: int = 10) -> int:
-    """Multiply-accumulates of one image's forward pass. Raises UsageError as `space.index` does."""
+def macs(space: PoolingSpace, config: Config | str | Iterable[int], classes: int | None = None) -> int:
+    """Multiply-accumulates of one image's forward pass. Raises UsageError as `space.index` does.
+
+    classes: here and below, those of the space's data set unless given.
+    """
     return path_macs(space, space[space.index(config)].path, classes)
 
 
-def path_macs(space: PoolingSpace, path: Sequence[int], classes: int = 10) -> int:
+def path_macs(space: PoolingSpace, path: Sequence[int], classes: int | None = None) -> int:
     """MACs of one image's forward pass along a path (`networks.ResNet.forward`), falling or rising."""
-    convolutions = sum(i * o * k * k * space.sizes[path[layer]] ** 2 for layer, i, o, k in _convolutions(space))
-    return convolutions + space.widths[-1] * classes
+    backbone = require_trainable(space)
+    convolutions = sum(i * o * k * k * space.sizes[path[layer]] ** 2 for layer, i, o, k in _convolutions(backbone))
+    return convolutions + backbone.widths[-1] * (classes or space.classes)
 
 
-def parameters(space: PoolingSpace, affine: bool = True, classes: int = 10) -> int:
+def parameters(space: PoolingSpace, affine: bool = True, classes: int | None = None) -> int:
     """Trainable numbers, the same for every configuration: widths never move with the pooling.
 
     affine=True counts batch norm's scale and shift (stand-alone networks); supernets have none.
     """
-    convolutions = _convolutions(space)
+    backbone = require_trainable(space)
+    convolutions = _convolutions(backbone)
     weights = sum(i * o * k * k for _, i, o, k in convolutions)
     norms = sum(2 * o for _, _, o, _ in convolutions) if affine else 0
-    return weights + norms + space.widths[-1] * classes + classes
+    return weights + norms + (backbone.widths[-1] + 1) * (classes or space.classes)

@@ -1,6 +1,6 @@
 """The one ResNet: its pooling positions are an argument of the forward pass.
 
-ResNet20 for CIFAR (He et al., 2016; paper, appendix B.2): conv3x3-BN-ReLU, then nine basic blocks. Widths belong to the
+As ResNet20 for CIFAR (He et al., 2016; paper, appendix B.2): conv3x3-BN-ReLU, then basic blocks. Widths belong to the
 block's index and never move with the pooling, so that every configuration has the same parameters.
 Every convolution has stride 1; a 2x2 max-pool stands before the block it precedes. Knows no data.
 """
@@ -65,30 +65,36 @@ class UnsharedBlock(nn.ModuleList):
         return self[r](x, r)
 
 
+BLOCKS = {"basic": BasicBlock}  # by `Backbone.block`
+
+
 class ResNet(nn.Module):
     """The backbone of a space. `blocks[i](x, r)` runs block i at resolution r.
 
+    classes: those of the space's data set unless given.
     affine=True: a stand-alone network (batch norm with scale, shift and running statistics).
     affine=False: a supernet (batch norm stateless: the statistics of the batch, always, until `calibrate`).
     shared=False: a set of weights (convolutions, projection, batch norm) for each (block, resolution); the stem and
         the classifier, which have one resolution, stay single (paper, section 3.3, "not shared").
     """
 
-    def __init__(self, space: PoolingSpace, classes: int = 10, affine: bool = True, shared: bool = True) -> None:
+    def __init__(
+        self, space: PoolingSpace, classes: int | None = None, affine: bool = True, shared: bool = True
+    ) -> None:
         super().__init__()
-        require_trainable(space)
+        backbone = require_trainable(space)
         self.space = space
-        stem, *widths = space.widths
+        stem, *widths = backbone.widths
         self.conv, self.norm = _conv(3, stem, 3), _norm(stem, affine)
-        before = (stem, *widths[:-1])
+        before, made = (stem, *widths[:-1]), BLOCKS[backbone.block]
 
         def block(i: int, o: int) -> nn.Module:
             if shared:
-                return BasicBlock(i, o, space.sizes, affine)
-            return UnsharedBlock(BasicBlock(i, o, space.sizes, affine) for _ in space.sizes)
+                return made(i, o, space.sizes, affine)
+            return UnsharedBlock(made(i, o, space.sizes, affine) for _ in space.sizes)
 
         self.blocks = nn.ModuleList(block(i, o) for i, o in zip(before, widths, strict=True))
-        self.classifier = nn.Linear(space.widths[-1], classes)
+        self.classifier = nn.Linear(backbone.widths[-1], classes or space.classes)
 
     def stem(self, x: Tensor) -> Tensor:
         """Layer 0: images (B, 3, S, S) to (B, widths[0], S, S)."""

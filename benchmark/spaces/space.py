@@ -8,13 +8,19 @@ space has C(L-1, p) members (paper, section 2.1 and Table 5). Imports no torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from operator import index
+from typing import Any, Literal, TypeVar
 
+from benchmark.datasheets import datasheet
 from benchmark.errors import UsageError, choices
+from benchmark.given import values_of
+from benchmark.recipe import Recipe, SearchRecipe
+
+R = TypeVar("R", bound=Recipe)
 
 
 @dataclass(frozen=True, order=True)
@@ -77,6 +83,27 @@ Architecture = Config | Path
 
 
 @dataclass(frozen=True)
+class Backbone:
+    """The network whose poolings a space places. Raises UsageError for a kind of block or stem that is not built.
+
+    block   basic: two conv3x3 with batch norm and a skip (He et al., 2016)
+    widths  channels of each searched layer
+    stem    cifar: conv3x3, searched as layer 1, whose width is the first
+    side    of the images, in pixels
+    """
+
+    block: Literal["basic"]
+    widths: tuple[int, ...]
+    stem: Literal["cifar"]
+    side: int
+
+    def __post_init__(self) -> None:
+        for name, valid in values_of(type(self)).items():
+            if (value := getattr(self, name)) not in valid:
+                raise UsageError(f"no backbone is built with the {name} '{value}': {choices(value, valid)}")
+
+
+@dataclass(frozen=True)
 class PoolingSpace:
     """Every configuration of one backbone on one data set, in canonical (lexicographic) order.
 
@@ -84,14 +111,47 @@ class PoolingSpace:
     sizes       side of the searched feature maps in pixels, one per resolution
     depth       L, the number of searched layers
     default     the placement that the standard network uses
-    widths      channels of each searched layer; empty where this suite cannot train the backbone yet
+    dataset     the name of the data set that it is trained on unless a recipe says otherwise
+    backbone    None where this suite cannot train it yet
+    training    by preset, the fields of a Recipe that this space sets otherwise than `Recipe.PRESETS`
+    search      the same of a SearchRecipe
     """
 
     name: str
     sizes: tuple[int, ...]
     depth: int
     default: Config
-    widths: tuple[int, ...] = ()
+    dataset: str
+    backbone: Backbone | None = None
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    search: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.backbone and len(self.backbone.widths) != self.depth:
+            raise UsageError(
+                f"{self.name} has {self.depth} searched layers, but its backbone {len(self.backbone.widths)} widths"
+            )
+
+    @property
+    def classes(self) -> int:
+        """Of its data set. Raises UsageError where there is none of that name yet."""
+        return datasheet(self.dataset).classes
+
+    def presets(self, kind: type[Recipe]) -> dict[str, dict[str, Any]]:
+        """The presets of a kind of recipe as they are for this space: by name, the fields that differ from that kind's defaults."""
+        own = self.search if issubclass(kind, SearchRecipe) else self.training
+        return {
+            name: dict(general) | {"dataset": self.dataset} | dict(own.get(name, {}))
+            for name, general in kind.PRESETS.items()
+        }
+
+    def preset(self, kind: type[R], name: str, **overrides: Any) -> R:
+        """The named preset for this space with some fields replaced. Raises UsageError as `Recipe.preset` does."""
+        return kind.preset(name, **(self.presets(kind).get(name, {}) | overrides))
+
+    def label(self, recipe: Recipe) -> str:
+        """The preset of this space that is closest to a recipe, with what differs from it: `paper-epochs10`."""
+        return recipe.labelled(self.presets(type(recipe)))
 
     @property
     def poolings(self) -> int:
@@ -169,18 +229,18 @@ class PoolingSpace:
         return tuple(sorted(chosen))
 
 
-_RESNET20_WIDTHS = (16,) + 3 * (16,) + 3 * (32,) + 3 * (64,)
+_RESNET20 = Backbone("basic", (16,) + 3 * (16,) + 3 * (32,) + 3 * (64,), "cifar", 32)
 
 # Paper, Table 5. The stem is counted as a searched layer on CIFAR; on Food-101 and ImageNet the stem
 # and the first max-pool are fixed and not counted.
 SPACES = {
     space.name: space
     for space in (
-        PoolingSpace("resnet20-cifar10", (32, 16, 8), 10, Config((4, 3, 3)), _RESNET20_WIDTHS),
-        PoolingSpace("resnet18-cifar10", (32, 16, 8, 4), 9, Config((3, 2, 2, 2))),
-        PoolingSpace("resnet50-cifar100", (32, 16, 8, 4), 17, Config((4, 4, 6, 3))),
-        PoolingSpace("resnet50-food101", (56, 28, 14, 7), 16, Config((3, 4, 6, 3))),
-        PoolingSpace("resnet18-imagenet", (56, 28, 14, 7), 8, Config((2, 2, 2, 2))),
+        PoolingSpace("resnet20-cifar10", (32, 16, 8), 10, Config((4, 3, 3)), "cifar10", _RESNET20),
+        PoolingSpace("resnet18-cifar10", (32, 16, 8, 4), 9, Config((3, 2, 2, 2)), "cifar10"),
+        PoolingSpace("resnet50-cifar100", (32, 16, 8, 4), 17, Config((4, 4, 6, 3)), "cifar100"),
+        PoolingSpace("resnet50-food101", (56, 28, 14, 7), 16, Config((3, 4, 6, 3)), "food101"),
+        PoolingSpace("resnet18-imagenet", (56, 28, 14, 7), 8, Config((2, 2, 2, 2)), "imagenet"),
     )
 }
 
@@ -193,8 +253,9 @@ def load_space(name: str = "resnet20-cifar10") -> PoolingSpace:
         raise UsageError(f"unknown space '{name}': {choices(name, SPACES)}") from None
 
 
-def require_trainable(space: PoolingSpace) -> None:
-    """Raises UsageError unless the space's backbone is built in `networks`."""
-    if not space.widths:
-        able = ", ".join(s.name for s in SPACES.values() if s.widths)
+def require_trainable(space: PoolingSpace) -> Backbone:
+    """The space's backbone. Raises UsageError where `networks` cannot build it yet."""
+    if space.backbone is None:
+        able = ", ".join(s.name for s in SPACES.values() if s.backbone)
         raise UsageError(f"{space.name} can be enumerated but not trained or costed yet: choose from {able}")
+    return space.backbone

@@ -149,7 +149,7 @@ class Ledger:
             "seed": run.seed,
             "recipe": self.recipe.to_dict(),
             "recipe_hash": self.recipe.hash,
-            "recipe_label": self.recipe.label,
+            "recipe_label": self.space.label(self.recipe),
             **results,
             "provenance": provenance,
             "timings": timings,
@@ -240,4 +240,4 @@ def _finite(number: Any) -> bool:
 def table_name(space: PoolingSpace, recipe: Recipe) -> str:
     """The name under which a ledger and its table are kept: space, data where they differ, recipe, hash."""
     data = "" if space.name.endswith(f"-{recipe.dataset}") else f"-on-{recipe.dataset}"
-    return f"{space.name}{data}-{recipe.label}-{recipe.hash}"
+    return f"{space.name}{data}-{space.label(recipe)}-{recipe.hash}"

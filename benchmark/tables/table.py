@@ -279,7 +279,14 @@ class GroundTruth:
             recipe = Recipe.stated(self.header.get("recipe") or {}, self.recipe_hash or "")
         except UsageError:
             return f"{held}, and states no recipe by which this version could train the others: ask its source for them"
-        words = ["python", "-m", "benchmark.build_groundtruth", "--space", self.space.name, *recipe.flags]
+        words = [
+            "python",
+            "-m",
+            "benchmark.build_groundtruth",
+            "--space",
+            self.space.name,
+            *recipe.flags(self.space.presets(type(recipe))),
+        ]
         if self.seeds:
             words += ["--seeds", *map(str, self.seeds)]
         where = self.folder and self.folder.absolute()

@@ -28,7 +28,7 @@ from benchmark.cli import say
 from benchmark.errors import UsageError, choices
 from benchmark.recipe import Recipe
 from benchmark.spaces import networks
-from benchmark.spaces.space import PoolingSpace
+from benchmark.spaces.space import PoolingSpace, require_trainable
 
 ENGINES = ("compiled", "graph", "eager")  # each falls back on the next
 WARM_UP = 3  # steps on a path before it is recorded: libraries set themselves up, blocks are compiled
@@ -302,8 +302,9 @@ def probe(engine: str, space: PoolingSpace, recipe: Recipe, device: torch.device
     torch.set_num_threads(recipe.threads)  # as in trainings: torch compiles blocks anew for another number
     batch, path = recipe.batch_size, space.default.path
     draw = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, 3, space.sizes[0], space.sizes[0], generator=draw)
-    y = torch.randint(0, 10, (batch,), generator=draw).to(device)
+    side = require_trainable(space).side
+    x = torch.randn(batch, 3, side, side, generator=draw)
+    y = torch.randint(0, space.classes, (batch,), generator=draw).to(device)
     x = x.to(device, torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
     if recipe.memory_layout == "channels_last":
         x = x.contiguous(memory_format=torch.channels_last)

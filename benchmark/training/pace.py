@@ -16,7 +16,7 @@ from benchmark.cli import readable
 from benchmark.recipe import PRECISIONS, Recipe
 from benchmark.running.cores import usable_cores
 from benchmark.spaces import costs, networks
-from benchmark.spaces.space import PoolingSpace
+from benchmark.spaces.space import PoolingSpace, require_trainable
 from benchmark.training.engine import Learner
 
 MEASURED_BATCH = 64  # images a step when speed is measured: enough to tell, soon done on a slow machine
@@ -96,7 +96,7 @@ def _step(space: PoolingSpace, recipe: Recipe, device: torch.device, batch: int)
     network = networks.ResNet(space)
     networks.initialise(network, 0)
     learner = Learner(network, recipe, device)
-    side = space.sizes[0]
+    side = require_trainable(space).side
     images = torch.zeros(batch, side, side, 3, device=device).permute(0, 3, 1, 2)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
     return lambda: learner.learn(images, labels, space.default.path, 0.0)[0].item()

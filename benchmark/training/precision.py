@@ -21,18 +21,19 @@ Rates = Mapping[str, float]
 
 
 def recipe_for(
+    space: PoolingSpace,
     kind: type[R],
     preset: str,
     given: Mapping[str, Any],
     kept: Callable[[R], int],
     measure: Callable[[R], Rates | None],
 ) -> R:
-    """The preset with the given fields, in the precision that was given or that `auto` stands for.
+    """The space's preset with the given fields, in the precision that was given or that `auto` stands for.
 
     kept, measure: as `settled` has them. Raises UsageError for an unknown preset and for bad values.
     """
     fields = plain(given)
-    recipe = kind.preset(preset, **fields)
+    recipe = space.preset(kind, preset, **fields)
     return recipe if "precision" in fields else settled(recipe, kept, measure)
 
 

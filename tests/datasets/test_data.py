@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from benchmark import cli
-from benchmark.datasets import cifar10, crops, named, sets
+from benchmark.datasets import crops, named, sets
 from benchmark.datasets.batches import Batches
 from benchmark.datasets.halves import split_in_half, store_split
+from benchmark.datasets.known import cifar10
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 

@@ -23,12 +23,14 @@ import torch
 from PIL import Image
 
 from benchmark import build_groundtruth
-from benchmark.datasets import beton, cifar10, crops, ffcv_loader, loaders, named, sets
+from benchmark.datasets import beton, crops, ffcv_loader, loaders, named, sets
 from benchmark.datasets import ffcv as writer
 from benchmark.datasets.batches import served
 from benchmark.datasets.beton import Statement, beton_path, statement_path
 from benchmark.datasets.ffcv import Folder, Held
 from benchmark.datasets.ffcv_loader import Beton
+from benchmark.datasets.known import cifar10
+from benchmark.datasets.known.synthetic import SYNTHETIC
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 from benchmark.spaces.space import load_space
@@ -199,7 +201,7 @@ def state(path, **fields):
 def test_true_statements_are_believed(written):
     loaded = ffcv_loader.load("synthetic", written)
     assert (loaded.name, loaded.checksum, loaded.classes) == ("synthetic", "c", 10)
-    assert (loaded.mean, loaded.std) == (named.SYNTHETIC.mean, named.SYNTHETIC.std)
+    assert (loaded.mean, loaded.std) == (SYNTHETIC.mean, SYNTHETIC.std)
     assert (len(loaded.train), loaded.test.shape) == (96, SHAPE)
 
 
@@ -494,7 +496,7 @@ def test_other_processes_see_the_same_order(root, tiny_dataset):
     found = [pipe.recv() if pipe.poll(240) else None for pipe in pipes]
     for process in processes:
         process.join(60)
-    synthetic = named.SYNTHETIC.of(tiny_dataset.train, tiny_dataset.test, "c")
+    synthetic = sets.Dataset.of(SYNTHETIC, tiny_dataset.train, tiny_dataset.test, "c")
     batches = served(tiny_dataset.train, synthetic, RECIPE, CPU)
     expected, other = (digest_of(batches.epoch(crops.augmentation(len(batches), 3, epoch))) for epoch in (1, 0))
     assert found == [expected, expected]

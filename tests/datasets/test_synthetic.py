@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from benchmark.datasets import synthetic
-from benchmark.datasets.synthetic import CLASSES, SIDE, generate
+from benchmark.datasets.known import synthetic
+from benchmark.datasets.known.synthetic import CLASSES, SIDE, generate
 from benchmark.errors import UsageError
 
 MANY = 4000

@@ -7,6 +7,7 @@ import pytest
 import nas_methods
 from benchmark import training
 from benchmark.scoring.ranking import read_ranking
+from tests.conftest import REPOSITORY
 from tests.kept import RANKINGS
 
 MINE = "from nas_methods.supernet import Sampler\nimport helper\nimport json\nclass Method(Sampler): ...\n"

@@ -23,16 +23,18 @@ from benchmark import Ranking, evaluate
 from benchmark.cli import given_fields
 from benchmark.errors import Failure, UsageError
 from benchmark.spaces import networks
-from benchmark.spaces.space import Config, PoolingSpace
+from benchmark.spaces.space import Backbone, Config, PoolingSpace
 from benchmark.training.engine import Learner
 from nas_methods.darts import Alpha, Method, MultiResolution, mixture_gradient, mixture_macs, scores, search
 from tests.machine import FAST
 
 CPU = torch.device("cpu")
 # The real space on a network of few channels, and a small space for float64.
-THIN = replace(SPACE, widths=(2,) + 3 * (2,) + 3 * (4,) + 3 * (4,))
-WIDER = PoolingSpace("wider", (16, 8, 4), 4, Config((2, 1, 1)), (16, 16, 32, 64))
-TINY = PoolingSpace("tiny", (8, 4, 2), 4, Config((2, 1, 1)), (2, 3, 3, 4))
+THIN = replace(SPACE, backbone=replace(SPACE.backbone, widths=(2,) + 3 * (2,) + 3 * (4,) + 3 * (4,)))
+WIDER = PoolingSpace(
+    "wider", (16, 8, 4), 4, Config((2, 1, 1)), "cifar10", Backbone("basic", (16, 16, 32, 64), "cifar", 16)
+)
+TINY = PoolingSpace("tiny", (8, 4, 2), 4, Config((2, 1, 1)), "cifar10", Backbone("basic", (2, 3, 3, 4), "cifar", 8))
 VARIANTS = {
     "shared": Method(),
     "unshared, same": Method(sharing="unshared"),

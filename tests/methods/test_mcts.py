@@ -18,7 +18,7 @@ from nas_methods.supernet import Step, search
 
 # Three configurations, [1,3] [2,2] [3,1]; two forks. Nodes: 0 root; 1 pooled at once, 2 not; 3 [1,3], 4 [2,2], 5 not
 # pooled twice; 6, 7, 8 the leaves.
-TINY = PoolingSpace("tiny", (2, 1), 4, Config((2, 2)))
+TINY = PoolingSpace("tiny", (2, 1), 4, Config((2, 2)), "made-up")
 
 
 def step(iteration=0, iterations=100, seed=0):

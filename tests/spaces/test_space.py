@@ -6,7 +6,8 @@ import math
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.spaces.space import SPACES, Config, load_space, require_trainable
+from benchmark.recipe import Recipe, SearchRecipe
+from benchmark.spaces.space import SPACES, Backbone, Config, PoolingSpace, load_space, require_trainable
 
 # name: sizes of the feature maps, L, number of configurations, default, its number (the specification's table)
 TABLE = {
@@ -169,3 +170,51 @@ def test_only_resnet20_can_be_trained_yet():
         message = refusal(require_trainable, load_space(name))
         assert name in message
         assert "resnet20-cifar10" in message
+
+
+def test_a_backbone_of_an_unknown_kind_is_refused_with_the_list():
+    assert "block 'bottleneck': choose from basic" in refusal(Backbone, "bottleneck", (4, 8), "cifar", 32)
+    assert "stem 'imagenet': choose from cifar" in refusal(Backbone, "basic", (4, 8), "imagenet", 224)
+
+
+def test_a_backbone_has_a_width_for_each_layer():
+    message = refusal(
+        PoolingSpace, "odd", (32, 16), 3, Config((2, 1)), "synthetic", Backbone("basic", (4, 8), "cifar", 32)
+    )
+    assert message == "odd has 3 searched layers, but its backbone 2 widths"
+
+
+def test_classes_are_those_of_the_data_set():
+    assert load_space().classes == 10
+    assert "unknown data set 'nothing'" in refusal(
+        lambda: PoolingSpace("odd", (2, 1), 2, Config((1, 1)), "nothing").classes
+    )
+
+
+@pytest.mark.parametrize("kind", [Recipe, SearchRecipe])
+@pytest.mark.parametrize("preset", ["paper", "smoke"])
+def test_presets_of_the_first_space_are_the_general_ones(kind, preset):
+    recipe = load_space().preset(kind, preset, epochs=7)
+    assert recipe == kind.preset(preset, epochs=7)
+    assert load_space().label(recipe) == recipe.label
+    assert "unknown recipe 'fast'" in refusal(load_space().preset, kind, "fast")
+
+
+def test_a_space_has_presets_of_its_own():
+    space = PoolingSpace(
+        "own",
+        (2, 1),
+        2,
+        Config((1, 1)),
+        "synthetic",
+        None,
+        {"paper": {"epochs": 400}},
+        {"paper": {"weight_decay": 0.1}},
+    )
+    assert space.preset(Recipe, "paper") == Recipe(dataset="synthetic", epochs=400)
+    assert space.preset(Recipe, "paper", epochs=3, dataset="cifar10") == Recipe(epochs=3)
+    assert space.preset(SearchRecipe, "paper") == SearchRecipe(dataset="synthetic", weight_decay=0.1)
+    assert space.preset(Recipe, "smoke") == Recipe.preset("smoke", dataset="synthetic")
+    assert space.label(Recipe(dataset="synthetic", epochs=400, lr=0.5)) == "paper-lr0.5"
+    assert space.label(Recipe(dataset="synthetic", epochs=100)) == "paper-epochs100"
+    assert {space: 1}[space] == 1  # what works for a space is remembered by it

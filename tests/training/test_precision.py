@@ -46,7 +46,7 @@ def rates(monkeypatch):
     ],
 )
 def test_the_faster_one_is_taken_and_said_with_both_rates(capsys, rates, chosen, said):
-    recipe = precision.recipe_for(Recipe, "smoke", {"precision": "auto"}, none_kept, lambda _: rates)
+    recipe = precision.recipe_for(SPACE, Recipe, "smoke", {"precision": "auto"}, none_kept, lambda _: rates)
     assert recipe == Recipe.preset("smoke", precision=chosen)
     assert said in capsys.readouterr().err
 
@@ -56,7 +56,7 @@ def test_given_explicitly_it_is_obeyed_and_nothing_is_measured(capsys, name):
     def measure(recipe):
         raise AssertionError
 
-    found = precision.recipe_for(SearchRecipe, "paper", {"precision": name, "epochs": 3}, none_kept, measure)
+    found = precision.recipe_for(SPACE, SearchRecipe, "paper", {"precision": name, "epochs": 3}, none_kept, measure)
     assert found == SearchRecipe(precision=name, epochs=3)
     assert capsys.readouterr().err == ""
 

@@ -11,16 +11,18 @@ import tarfile
 import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from benchmark.cli import say
-from benchmark.datasets.sets import Dataset, Facts, Images
+from benchmark.datasheets import Datasheet, register
 from benchmark.errors import Failure, UsageError
 from benchmark.given import read_bytes
 
-CIFAR10 = Facts("cifar10", 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+if TYPE_CHECKING:
+    from benchmark.datasets.sets import Dataset, Images
+
 CIFAR10_FOLDER = "cifar-10-batches-py"
 
 # SHA-256 and size in bytes of the official files of the python version of CIFAR-10 (Krizhevsky, 2009).
@@ -67,6 +69,10 @@ def read_cifar10(root: Path) -> tuple[dict[str, bytes], list[str]]:
 
 def load_cifar10(root: Path, download: bool) -> Dataset[Images]:
     """From the files below `root`, which are fetched where none are. Raises as `named.load` does."""
+    import torch
+
+    from benchmark.datasets.sets import Dataset, Images
+
     folder = cifar10_folder(root)
     if download and not folder.exists():
         if (archive := root / CIFAR10_ARCHIVE).is_file():
@@ -90,7 +96,7 @@ def load_cifar10(root: Path, download: bool) -> Dataset[Images]:
         return Images(torch.from_numpy(np.ascontiguousarray(planar.transpose(0, 2, 3, 1))), torch.from_numpy(labels))
 
     *train, test = CIFAR10_FILES
-    return CIFAR10.of(gather(train), gather([test]), cifar10_checksum())
+    return Dataset.of(CIFAR10, gather(train), gather([test]), cifar10_checksum())
 
 
 def cifar10_checksum() -> str:
@@ -135,3 +141,16 @@ def _download_cifar10(root: Path) -> None:
         raise Failure(f"CIFAR-10 is not in {root} and could not be downloaded ({reason}): {_by_hand(root)}") from None
     finally:
         socket.setdefaulttimeout(previous)
+
+
+CIFAR10 = register(
+    Datasheet(
+        "cifar10",
+        "CIFAR-10",
+        10,
+        (0.4914, 0.4822, 0.4465),
+        (0.2470, 0.2435, 0.2616),
+        load_cifar10,
+        cifar10_checksum,
+    )
+)
