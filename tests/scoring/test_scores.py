@@ -14,7 +14,7 @@ from benchmark import Ranking, load_space, load_table, score
 from benchmark.errors import UsageError
 from benchmark.scoring.kendall import kendall
 from benchmark.scoring.noise import estimates, redraw
-from benchmark.scoring.scores import top_of
+from benchmark.scoring.scores import top_of, tops_of
 from benchmark.spaces.costs import macs, parameters
 from benchmark.tables.table import GroundTruth, Row
 
@@ -396,3 +396,8 @@ def test_a_ranking_made_on_another_version_of_the_data_is_refused():
     scores = tuple(float(i) for i in range(36))
     with pytest.raises(UsageError, match="another version of cifar10"):
         score(Ranking(SPACE.name, scores, dataset="cifar10", provenance=told), table)
+
+
+def test_a_space_of_three_configurations_has_no_top_five():
+    scores, means = np.array([1.0, 3.0, 2.0]), np.array([80.0, 81.0, 82.0])
+    assert [(top.k, top.best) for top in tops_of(scores, means)] == [(1, 81.0), (3, 82.0)]
