@@ -419,7 +419,7 @@ def test_a_method_in_a_file_of_ones_own(run, refused, tmp_path):
     file.write_text(MINE.replace("    target", "    # the best length of the last stage\n    target"))
     assert json.loads(run(*words)[1]) == result
     file.write_text(MINE.replace("-abs", "abs"))
-    assert "another version of mine.py" in refused(*words)
+    assert "made by other code than that of now" in refused(*words)
     elsewhere = json.loads(run(*words[:-1], tmp_path / "elsewhere")[1])
     assert elsewhere["method"]["taus"][0] == pytest.approx(-expected[0], abs=1e-12)
 

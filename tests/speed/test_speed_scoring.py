@@ -28,7 +28,9 @@ def test_medians_over_rounds():
 
 
 def test_made_up_tables_have_their_size_and_one_truth(monkeypatch):
-    monkeypatch.setattr("speed.scoring.SPACES", dict(space.SPACES))  # which the made-up one joins
+    spaces = dict(space.SPACES)  # which the made-up one joins
+    for module in ("benchmark.spaces.space", "speed.scoring"):
+        monkeypatch.setattr(f"{module}.SPACES", spaces)
     (a, b), rankings = made_up(100)
     assert a.complete
     assert len(a.rows) == len(b.rows) == 100
