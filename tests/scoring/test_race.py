@@ -182,7 +182,7 @@ def test_a_ranking_of_other_code_fails_alone(start, tmp_path):
     code, out, _ = start("--json", a=PLANTED, b=edited)
     assert code == 1
     *others, last = json.loads(out)["entries"]
-    assert "another version of b.py" in last["why"]
+    assert "made by other code than that of now" in last["why"]
     assert all(entry["score"] for entry in others)
 
 
