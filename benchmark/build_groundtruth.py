@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse(words)
     space = load_space(options.space)
     require_trainable(space)
-    recipe = _recipe(space, options)
     configs = space.select(options.configs) if options.configs else space.configs
+    recipe = _recipe(space, options)
     seeds = sorted(set(options.seeds))
     ledger = Ledger.under(options.out, space, recipe)
     build = Build(ledger, configs, seeds, options, words)
@@ -116,8 +116,17 @@ def _recipe(space: PoolingSpace, options: Any) -> Recipe:
 
     trains_here = not (options.status or options.cancel)
     on_gpus = options.where == "slurm" and trains_here and cluster.Settings.read(options.cluster).gpus > 0
-    measure = precision.measured_on(options.device, space) if trains_here and not on_gpus else precision.unmeasured
-    return precision.recipe_for(space, Recipe, options.recipe, cli.given_fields(options, Recipe), kept, measure)
+
+    def measure(recipe: Recipe) -> precision.Rates | None:
+        from benchmark.datasets import loaders
+        from benchmark.training import engine, train
+
+        engine.require_engine(options.engine, train.device_named(options.device))
+        loaders.load(recipe.dataset, options.data, loader=options.loader).reduced(recipe)  # its faults are said first
+        return precision.measured_on(options.device, space)(recipe)
+
+    chosen = measure if trains_here and not on_gpus else precision.unmeasured
+    return precision.recipe_for(space, Recipe, options.recipe, cli.given_fields(options, Recipe), kept, chosen)
 
 
 @dataclass(frozen=True)

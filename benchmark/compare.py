@@ -43,12 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse(argv)
     tables = load_table(options.a), load_table(options.b)
     result = compare(*tables, margin=options.margin)
+    if result.paired is None:
+        cli.say(f"Equal within {options.margin:g} points: not asked, for that takes pairs, {_why_unpaired(*tables)}")
     if options.json:
         cli.print_json(result.to_dict())
     else:
         cli.answer(page(result).removesuffix("\n"))
-    if result.paired is None:
-        cli.say(f"Equal within {options.margin:g} points: not asked, for that takes pairs, {_why_unpaired(*tables)}")
     if options.out:
         cli.say("kept: {} and {}".format(*write(result, options.out)))
     return 0

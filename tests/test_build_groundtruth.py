@@ -551,12 +551,12 @@ def test_a_table_that_cannot_be_written_does_not_hide_why_runs_failed(undisturbe
     monkeypatch.setattr(build_groundtruth.files, "claim", denied)
     ledger = Ledger.under(undisturbed, load_space(), RECIPE)
     options = build_groundtruth.arguments().parse_args(["--out", str(tmp_path)])
-    end = ledger, load_space().configs[:2], [0]
+    build = build_groundtruth.Build(ledger, load_space().configs[:2], [0], options, [])
     with pytest.raises(Failure, match="the loss is nan"):
-        build_groundtruth._finish(*end, {Run(0, load_space()[0]): "the loss is nan"}, False, options, [])
+        build_groundtruth._finish(build, {Run(0, load_space()[0]): "the loss is nan"}, False)
     assert "table.lock" in capsys.readouterr().err
     with pytest.raises(PermissionError):  # the only fault is not passed over
-        build_groundtruth._finish(*end, {}, False, options, [])
+        build_groundtruth._finish(build, {}, False)
 
 
 BARE_FILE_SYSTEM = """
