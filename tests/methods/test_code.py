@@ -102,7 +102,7 @@ def test_the_versions_are_declared_for_the_code_of_now():
     ("file", "old", "new", "part"),
     [
         ("nas_methods/supernet.py", "scores[list(found)] = ", "scores[list(found)] = -1 * ", "nas_methods.supernet"),
-        ("nas_methods/spos.py", "19_683", "19_682", "nas_methods.spos"),
+        ("nas_methods/spos.py", "VERSION = 1\n", "VERSION = 1\nmore = 1\n", "nas_methods.spos"),
         ("benchmark/training/train.py", "math.pi * step", "math.pi * 2 * step", "benchmark.training"),
         ("benchmark/spaces/networks.py", "math.sqrt(2 / fan_in)", "math.sqrt(3 / fan_in)", "benchmark.training"),
         ("benchmark/datasets/crops.py", "mirror", "morrir", "benchmark.training"),
@@ -114,10 +114,8 @@ def test_an_edit_below_a_method_makes_kept_rankings_another_codes(checkout, file
     text = path.read_text()
     path.write_text(text.replace("\n", "\n\n# a comment\n\n"))
     assert nas_methods.code_of("spos") == before
-    if old in text:
-        path.write_text(text.replace(old, new))
-    else:
-        path.write_text(text + "\nmore = 1\n")
+    assert old in text
+    path.write_text(text.replace(old, new))
     after = nas_methods.code_of("spos")
     assert {name for name in after if after[name] != before[name]} == {part}
     assert not nas_methods.is_same_code(before, after)
