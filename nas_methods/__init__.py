@@ -78,8 +78,10 @@ TRAINS = (  # the modules of `benchmark` for which that part stands: what they c
     "datasets/crops",
     "datasets/batches",
     "datasets/halves",
+    "datasets/cifar",
     "datasets/known/synthetic",
     "datasets/known/cifar10",
+    "datasets/known/cifar100",
     "training/engine",
     "training/train",
 )
