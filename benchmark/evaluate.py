@@ -254,6 +254,18 @@ def _require_judge_and_device(table: GroundTruth, options: Any) -> None:
         engine.require_engine(options.engine, train.device_named(options.device))  # said now, whatever the method
 
 
+def _require_data(plan: Plan, task: nas_methods.Task) -> None:
+    """What is wrong with the data is said before the search. Raises Failure."""
+    try:
+        _ = task.data
+    except Failure as error:
+        if hasattr(plan.instance, "trains") or hasattr(plan.instance, "work"):
+            raise
+        raise Failure(
+            f"{error}. If method '{plan.search.name}' looks at no image, say so in its class: trains = False"
+        ) from None
+
+
 def _deadline(options: Any) -> float | None:
     return time.monotonic() + options.stop_after if options.stop_after is not None else None
 
@@ -282,7 +294,7 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         submission.settle(options.wait, "all rankings are there")
     if plan.missing and plan.trains:
         task = plan.search.task(plan.seeds[0])
-        _ = task.data  # what is wrong with the data is said now
+        _require_data(plan, task)
         if (work := plan.work(task)) is not None:
             _say_how_long(plan.search, work, len(plan.missing), options)
     deadline = _deadline(options)
