@@ -80,7 +80,9 @@ TRAINS = (  # the modules of `benchmark` for which that part stands: what they c
     "datasets/halves",
     "datasets/known/synthetic",
     "datasets/known/cifar10",
+    "training/checkpoint",
     "training/engine",
+    "training/schedule",
     "training/train",
 )
 _HERE = Path(__file__).resolve().parent

@@ -634,11 +634,12 @@ HASTY = """
 import time
 from pathlib import Path
 from benchmark import cli, evaluate
-from benchmark.training import pace, train
-train.CHECKPOINT_SECONDS = -1.0
+from benchmark.training import checkpoint, pace
+from benchmark.training.checkpoint import Checkpoint
+checkpoint.CHECKPOINT_SECONDS = -1.0
 pace.measure_speed = lambda *_: pace.Speed(1e10, 1e10)
-save = train.Checkpoint.save
-train.Checkpoint.save = lambda self, state: (save(self, state), time.sleep(600))
+save = Checkpoint.save
+Checkpoint.save = lambda self, state: (save(self, state), time.sleep(600))
 if __name__ == "__main__":
     cli.command(evaluate.main)
 """
@@ -646,7 +647,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill")
 def test_killed_midway_and_started_again_the_ranking_is_the_same(searched, tmp_path, environment, capfd, monkeypatch):
-    from benchmark.training.train import read_checkpoint
+    from benchmark.training.checkpoint import read_checkpoint
 
     undisturbed, table = searched
     script = tmp_path / "hasty.py"
