@@ -249,9 +249,21 @@ def _require_judge_and_device(table: GroundTruth, options: Any) -> None:
     table.require_judge()
     require_trainable(table.space)
     if (options.device, options.engine) not in (("auto", "auto"), ("cpu", "auto"), ("cpu", "eager")):
-        from benchmark.training import engine, train
+        from benchmark.training import devices, engine
 
-        engine.require_engine(options.engine, train.device_named(options.device))  # said now, whatever the method
+        engine.require_engine(options.engine, devices.device_named(options.device))  # said now, whatever the method
+
+
+def _require_data(plan: Plan, task: nas_methods.Task) -> None:
+    """What is wrong with the data is said before the search. Raises Failure."""
+    try:
+        _ = task.data
+    except Failure as error:
+        if hasattr(plan.instance, "trains") or hasattr(plan.instance, "work"):
+            raise
+        raise Failure(
+            f"{error}. If method '{plan.search.name}' looks at no image, say so in its class: trains = False"
+        ) from None
 
 
 def _deadline(options: Any) -> float | None:
@@ -282,7 +294,7 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         submission.settle(options.wait, "all rankings are there")
     if plan.missing and plan.trains:
         task = plan.search.task(plan.seeds[0])
-        _ = task.data  # what is wrong with the data is said now
+        _require_data(plan, task)
         if (work := plan.work(task)) is not None:
             _say_how_long(plan.search, work, len(plan.missing), options)
     deadline = _deadline(options)
@@ -393,16 +405,16 @@ def _retrain(
 
 def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:
     """Says, without a GPU, what so many searches with `work` MACs in all will take."""
-    from benchmark.training import pace, train
+    from benchmark.training import devices, pace
 
-    device = train.device_named(options.device)
+    device = devices.device_named(options.device)
     if device.type != "cpu":
         return
     at_once = min(options.together, pace.default_together(search.recipe, device))
     rounds = -(-searches // at_once) / searches
     duration = pace.measure_speed(search.space, search.recipe, device).readable(work * rounds)
     threads = f"{search.recipe.threads} threads" if search.recipe.threads > 1 else "1 thread"
-    cli.say(f"on the CPU: {duration} on this machine ({train.device_label(device)}, {threads}, measured)")
+    cli.say(f"on the CPU: {duration} on this machine ({devices.device_label(device)}, {threads}, measured)")
     if options.recipe != "smoke":
         cli.say(f"to see it work in minutes: python -m benchmark.evaluate --method {options.method} --recipe smoke")
 

@@ -96,9 +96,9 @@ class Search:
         return True
 
     def task(self, seed: int, **more: Any) -> nas_methods.Task:
-        from benchmark.training import train
+        from benchmark.training import devices
 
-        device = str(train.device_named(self.device))
+        device = str(devices.device_named(self.device))
         halves = partial(self._halves, seed, more.get("engine", "eager"))
         if not nas_methods.trains(nas_methods.load(self.method)):
             halves = partial(_refuse_data, self.name)
@@ -109,9 +109,9 @@ class Search:
         from benchmark.datasets.batches import Batches
         from benchmark.datasets.halves import split_in_half, store_split
         from benchmark.spaces import networks
-        from benchmark.training import train
+        from benchmark.training import devices
 
-        device = train.device_named(self.device)
+        device = devices.device_named(self.device)
         dataset = named.load(self.recipe.dataset, self.data_root)
         split = split_in_half(len(dataset.train), self.recipe.split_seed)
         store_split(split, dataset, self.folder / "splits")
@@ -125,7 +125,7 @@ class Search:
             networks.initialise(made, seed, model)
             return made
 
-        facts = train.numerics(self.recipe, device, dataset, engine)
+        facts = devices.numerics(self.recipe, device, dataset, engine)
         facts["split"] = {"seed": split.seed, "sha256": split.sha256}
         facts["method_code"] = self.method_code  # a checkpoint of other code is not resumed
         return nas_methods.Halves(halves[0], halves[1], network, facts)
@@ -160,9 +160,9 @@ class Search:
         self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool], checkpoint: Path
     ) -> Ranking | None:
         """The method's ranking with all that is known of how it came about; None when asked to stop."""
-        from benchmark.training import engine, train
+        from benchmark.training import devices, engine
 
-        device, method = train.device_named(self.device), self.instance()
+        device, method = devices.device_named(self.device), self.instance()
         chosen = "eager"
         if nas_methods.trains(method):
             affine = getattr(method, "affine", False)

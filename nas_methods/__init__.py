@@ -82,7 +82,9 @@ TRAINS = (  # the modules of `benchmark` for which that part stands: what they c
     "datasets/known/synthetic",
     "datasets/known/cifar10",
     "datasets/known/cifar100",
+    "training/checkpoint",
     "training/engine",
+    "training/schedule",
     "training/train",
 )
 _HERE = Path(__file__).resolve().parent

@@ -21,7 +21,7 @@ from benchmark.runs import TrainRun
 from benchmark.spaces.space import load_space
 from benchmark.tables.files import load_table
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, checksum
-from benchmark.training import train
+from benchmark.training.checkpoint import read_checkpoint
 from tests.machine import PRECISION
 
 MODULE = "benchmark.build_groundtruth"
@@ -538,7 +538,7 @@ def test_a_death_without_notice_costs_one_epoch_at_most(tmp_path):
     ledger, run, steps = steps_of(tmp_path)
     for step in range(1, 20):
         next(steps)
-        kept = train.read_checkpoint(ledger.checkpoint_path(run))["state"]["step"] if step > 2 else 0
+        kept = read_checkpoint(ledger.checkpoint_path(run))["state"]["step"] if step > 2 else 0
         assert step - kept <= 2  # two steps an epoch
     steps.close()
 
