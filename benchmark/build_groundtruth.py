@@ -3,6 +3,7 @@
     python -m benchmark.build_groundtruth                                   # 36 configurations x 3 seeds, recipe paper
     python -m benchmark.build_groundtruth --recipe smoke                    # the same in minutes, to see it work
     python -m benchmark.build_groundtruth --epochs 10 --configs "[4,3,3]" --seeds 0
+    python -m benchmark.build_groundtruth --space resnet50-cifar100 --recipe smoke
     python -m benchmark.build_groundtruth --where slurm                     # as a job array: slurm/README.md
     python -m benchmark.build_groundtruth --status
 
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse(words)
     space = load_space(options.space)
     require_trainable(space)
-    configs = space.select(options.configs) if options.configs else space.configs
+    configs = _configs(space, options)
     recipe = _recipe(space, options)
     seeds = sorted(set(options.seeds))
     ledger = Ledger.under(options.out, space, recipe)
@@ -110,6 +111,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 cli.say("to see it work in minutes: python -m benchmark.build_groundtruth --recipe smoke")
         failed, interrupted = train_runs(ledger, missing, works, together, options)
     return _finish(build, failed, interrupted)
+
+
+def _configs(space: PoolingSpace, options: Any) -> Sequence[Any]:
+    """What is asked for: all, unless some are named; of a large space, `smoke` takes a few."""
+    if options.configs:
+        return space.select(options.configs)
+    if options.recipe != "smoke":
+        return space.configs
+    if len(space.few) < len(space):
+        cli.say(f"smoke: {len(space.few)} of {len(space)} configurations (--configs 1-{len(space)} for all)")
+    return space.few
 
 
 def _recipe(space: PoolingSpace, options: Any) -> Recipe:

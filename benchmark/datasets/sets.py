@@ -52,6 +52,14 @@ class Streamed(ABC):
         _require_enough(count, len(self))
         return self if count is None or count == len(self) else self.take(count)
 
+    def scaled(self, side: int | None) -> Self:
+        """Raises UsageError for a side other than theirs: they are decoded as they are kept."""
+        if side not in (None, self.shape[0]):
+            raise UsageError(
+                f"side is {side}, but these images are kept with {self.shape[0]} pixels: --loader resident"
+            )
+        return self
+
     def to(self, device: torch.device) -> Self:
         return self  # it is decoded on the CPU, batch by batch
 
@@ -70,6 +78,20 @@ class Images:
         """The first so many (None: all). Raises UsageError if there are fewer."""
         _require_enough(count, len(self))
         return self if count is None or count == len(self) else Images(self.pixels[:count], self.labels[:count])
+
+    def scaled(self, side: int | None) -> Images:
+        """Scaled down to a side by whole ratios, each pixel the mean of those that it stands for (None: as they are).
+
+        Raises UsageError for a side that does not divide theirs.
+        """
+        ours = self.pixels.shape[1]
+        if side is None or side == ours:
+            return self
+        if ours % side:
+            raise UsageError(f"side is {side}: these images have {ours} pixels, so that it must divide {ours}")
+        n, ratio = len(self), ours // side
+        means = self.pixels.view(n, side, ratio, side, ratio, 3).float().mean((2, 4))
+        return Images(means.round().to(torch.uint8), self.labels)
 
     def subset(self, indices: np.ndarray) -> Images:
         chosen = torch.from_numpy(indices)
@@ -111,8 +133,9 @@ class Dataset(Generic[Set]):
         return cls(sheet.name, train, test, sheet.classes, sheet.mean, sheet.std, checksum)
 
     def reduced(self, recipe: Recipe) -> Dataset[Set]:
-        """With the subset sizes of a recipe, for stand-alone training."""
-        return replace(self, train=self.train.first(recipe.train_images), test=self.test.first(recipe.eval_images))
+        """With the subset sizes and the side of images of a recipe, for stand-alone training."""
+        train, test = self.train.first(recipe.train_images), self.test.first(recipe.eval_images)
+        return replace(self, train=train.scaled(recipe.side), test=test.scaled(recipe.side))
 
     def to(self, device: torch.device) -> Dataset[Set]:
         """With all images on the device, ready for every stream there."""

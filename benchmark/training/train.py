@@ -82,7 +82,7 @@ class Training:
         dataset = self.dataset.reduced(self.recipe)
         train_set = served(dataset.train, dataset, self.recipe, self.device)
         test_set = served(dataset.test, dataset, self.recipe, self.device)
-        network = networks.ResNet(self.space, dataset.classes)
+        network = networks.ResNet(self.space.at(self.recipe.side), dataset.classes)
         networks.initialise(network, self.seed)
         (learner,) = learners([network], self.recipe, self.device, self.engine)
         stamp = {"recipe": self.recipe.hash, "config": str(self.config), "seed": self.seed}
@@ -216,4 +216,4 @@ class _Stand:
 
 def work(space: PoolingSpace, config: Architecture, recipe: Recipe, train_images: int, eval_images: int) -> float:
     """MACs of a whole training: three forward passes per trained image, one per tested image."""
-    return costs.path_macs(space, config.path) * recipe.epochs * (3 * train_images + eval_images)
+    return costs.path_macs(space.at(recipe.side), config.path) * recipe.epochs * (3 * train_images + eval_images)
