@@ -64,7 +64,7 @@ from benchmark.tables.published import Variant as Variant
 if TYPE_CHECKING:
     import torch
 
-    from benchmark.datasets.batches import Batches
+    from benchmark.datasets.batches import Batches, StreamedBatches
 
 GROUP = "nas_bench_pooling.methods"  # of the entry points
 DECLARED = "declared.json"  # the lines of each part for which its VERSION was declared, as hashes
@@ -79,9 +79,12 @@ TRAINS = (  # the modules of `benchmark` for which that part stands: what they c
     "datasets/batches",
     "datasets/halves",
     "datasets/cifar",
+    "datasets/folders",
     "datasets/known/synthetic",
     "datasets/known/cifar10",
     "datasets/known/cifar100",
+    "datasets/known/food101",
+    "datasets/known/imagenet",
     "training/checkpoint",
     "training/engine",
     "training/schedule",
@@ -112,8 +115,8 @@ class Halves:
     provenance  data set, split, device, engine and precision: what a checkpoint and a record must know
     """
 
-    train: Batches
-    validation: Batches
+    train: Batches | StreamedBatches
+    validation: Batches | StreamedBatches
     network: Callable[..., torch.nn.Module]
     provenance: Mapping[str, Any]
 
