@@ -31,7 +31,7 @@ from benchmark import cli, provenance, retrain
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import SearchRecipe
 from benchmark.running import cluster, files
-from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
 from benchmark.running.submission import Submission, settings_of
 from benchmark.scoring import race
 from benchmark.scoring.ranking import NO_RANKING, NoRanking, read_ranking, read_scores
@@ -418,14 +418,8 @@ def _search(search: Search, seeds: list[int], options: Any, again: str, deadline
     from benchmark.running.progress import ProgressLine
 
     with ProgressLine(search.name, [1.0] * len(seeds), [f"seed {seed}" for seed in seeds]) as line:
-        outcome = launch(
-            search,
-            seeds,
-            processes=options.together,
-            report=line.report,
-            environment=LEAN_ENVIRONMENT,
-            deadline=deadline,
-        )
+        workers = Workers(options.together, environment=LEAN_ENVIRONMENT)
+        outcome = launch(search, seeds, workers, report=line.report, deadline=deadline)
     if outcome.failed:
         why = "; ".join(f"{search.name} seed {seeds[p]}: {why}" for p, why in outcome.failed.items())
         if not outcome.interrupted:

@@ -22,7 +22,7 @@ from benchmark import cli
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import SearchRecipe
 from benchmark.running import files
-from benchmark.running.launch import Spoiled
+from benchmark.running.worker import Spoiled
 from benchmark.scoring.ranking import Ranking, holdable, ranking_json, read_ranking, scores_csv
 from benchmark.spaces.space import PoolingSpace
 from nas_methods.stamps import is_same_code

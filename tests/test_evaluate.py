@@ -16,7 +16,7 @@ import nas_methods
 from benchmark import cli, evaluate, load_space, load_table
 from benchmark.errors import UsageError
 from benchmark.recipe import SearchRecipe
-from benchmark.running.launch import Spoiled
+from benchmark.running.worker import Spoiled
 from benchmark.search import Search
 from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Row

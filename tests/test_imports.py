@@ -52,6 +52,7 @@ LIGHT = [
     *(name for name in FILES if name.startswith("benchmark.datasets.known")),
     "benchmark.running.files",
     "benchmark.running.launch",
+    "benchmark.running.worker",
     "benchmark.running.cluster",
     "benchmark.running.node",
     "benchmark.running.submission",
@@ -242,7 +243,8 @@ def test_only_evaluate_loads_methods_and_a_search_knows_no_answers():
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("launch", {"errors"}),
+        ("launch", {"running.worker"}),
+        ("worker", {"errors"}),
         ("slurm", {"errors"}),
         ("cluster", {"cli", "errors", "given", "running.files", "running.node", "running.slurm"}),
         ("submission", {"cli", "running.cluster", "running.launch"}),

@@ -69,14 +69,14 @@ def test_a_method_that_prints_does_not_reach_standard_output(tmp_path, run_pytho
 
 
 HOUSE = """
-from benchmark.running.launch import launch
+from benchmark.running.launch import Workers, launch
 
 def loud(item, report, stop):
     print("LOUD", item)
     return True
 
 if __name__ == "__main__":
-    print(launch(loud, [1, 2], processes=1).done)
+    print(launch(loud, [1, 2], Workers(1)).done)
 """
 
 
