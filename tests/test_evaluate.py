@@ -19,7 +19,7 @@ from benchmark.recipe import SearchRecipe
 from benchmark.running.worker import Spoiled
 from benchmark.search import Search
 from benchmark.tables.files import write_table
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 from nas_methods import stamps
 from tests.machine import FAST, PRECISION
 
@@ -91,7 +91,7 @@ PLAIN = random_scores(0)
 def table_at(folder, configs=SPACE, name="made-up"):
     draw = np.random.default_rng(1)
     rows = [Row(config, round(float(draw.uniform(30, 60)), 2), 0.5, 3) for config in configs]
-    return write_table(GroundTruth.from_rows(name, SPACE, rows, dataset="synthetic"), folder)
+    return write_table(GroundTruth.from_rows(name, SPACE, rows, Origin("synthetic")), folder)
 
 
 # A file of scores -------------------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def test_a_table_that_can_judge_nothing_is_refused_before_any_training(refused, 
         path, said = table_at(tmp_path / "t", SPACE[:30]), "30 of 36 configurations"
     else:
         rows = [Row(config, 50.0, 0.5, 3) for config in SPACE]
-        path = write_table(GroundTruth.from_rows("made-up", SPACE, rows, dataset="synthetic"), tmp_path / "t")
+        path = write_table(GroundTruth.from_rows("made-up", SPACE, rows, Origin("synthetic")), tmp_path / "t")
         said = "table made-up has the accuracy 50.0 everywhere: it cannot judge a ranking"
     words = ["--table", path, "--out", tmp_path / "out"]
     mine = tmp_path / "mine.py"

@@ -13,7 +13,7 @@ import nas_methods
 from benchmark.scoring.ranking import read_scores
 from benchmark.scoring.scores import score
 from benchmark.tables.files import load_table, write_table
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def test_the_complete_method_is_scored_without_touching_another_file(tmp_path: P
     (tmp_path / "my_method.py").write_text(method)
     published = load_table("published")
     rows = [Row(row.config, row.mean, row.std, row.n, {}) for row in published.rows]
-    made_up = write_table(GroundTruth.from_rows("made-up", published.space, rows, dataset="synthetic"), tmp_path)
+    made_up = write_table(GroundTruth.from_rows("made-up", published.space, rows, Origin("synthetic")), tmp_path)
     words = "-m benchmark.evaluate --method ./my_method.py --epsilon 0.3 --recipe smoke --dataset synthetic --epochs 1"
     small = "--train-images 64 --eval-images 64 --batch-size 32 --calibration-images 64 --threads 1"
     done = subprocess.run(
