@@ -42,6 +42,7 @@ from benchmark.spaces.space import PoolingSpace, require_trainable
 from benchmark.tables.files import distinct_name, load_table
 from benchmark.tables.table import GroundTruth
 from benchmark.training import precision
+from nas_methods import stamps
 
 DEFAULT_METHOD = "mixture"
 ALL = "all"
@@ -200,7 +201,7 @@ def _search_of(name: str, given: dict[str, Any], table: GroundTruth, options: An
         options.data,
         options.device,
         options.engine,
-        nas_methods.code_of(name),
+        stamps.code_of(name),
         provenance.code_version() | ({"method_from": source} if source else {}),
         traceback=options.traceback,
     )

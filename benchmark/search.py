@@ -25,6 +25,7 @@ from benchmark.running import files
 from benchmark.running.launch import Spoiled
 from benchmark.scoring.ranking import Ranking, holdable, ranking_json, read_ranking, scores_csv
 from benchmark.spaces.space import PoolingSpace
+from nas_methods.stamps import is_same_code
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,7 @@ class Search:
     data_root: str | None
     device: str
     engine: str
-    method_code: dict[str, int | str]  # of what `nas_methods.code_of` said when the search began
+    method_code: dict[str, int | str]  # of what `nas_methods.stamps` said when the search began
     made_by: dict[str, Any]
     terms: files.Terms = field(default_factory=files.Terms)
     traceback: bool = False  # whether an error is also told as Python does, for whoever writes the method
@@ -86,7 +87,7 @@ class Search:
             return False
         path = self.path(seed)
         made = read_ranking(path).provenance.get("method_code")
-        if not nas_methods.is_same_code(made, self.method_code):
+        if not is_same_code(made, self.method_code):
             now = ", ".join(f"{part} {version}" for part, version in self.method_code.items())
             raise UsageError(
                 f"{path} was made by other code than that of now ({now}): --fresh searches again, or use another --out"

@@ -20,6 +20,7 @@ from benchmark.running.launch import Spoiled
 from benchmark.search import Search
 from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Row
+from nas_methods import stamps
 from tests.machine import FAST, PRECISION
 
 SPACE = load_space()
@@ -519,7 +520,7 @@ def test_a_fault_of_the_device_ends_the_process_and_not_only_the_seed(tmp_path, 
     file = tmp_path / "mine.py"
     file.write_text(MINE.partition("        return")[0] + "        raise RuntimeError('an illegal memory access')\n")
     recipe = SearchRecipe.preset("smoke", dataset="synthetic")
-    given = (SPACE, recipe, tmp_path, None, "cpu", "eager", nas_methods.code_of(str(file)), {})
+    given = (SPACE, recipe, tmp_path, None, "cpu", "eager", stamps.code_of(str(file)), {})
     search = Search(str(file), {}, *given)
     with pytest.raises(RuntimeError, match="illegal"):
         search(0, lambda news: None, lambda: False)
