@@ -120,6 +120,11 @@ def ranks(network: nn.Module) -> list[list[float]]:
     return [[side.rank for side in sides(weight)] for weight in network.parameters() if weight.dim() == 4]
 
 
+def rank(network: nn.Module) -> dict[str, float]:
+    """A probe for a training: the mean R of all convolutions and both sides, as the curve `rank`. It changes nothing."""
+    return {"rank": float(np.mean(ranks(network)))}
+
+
 def rank_slope(history: Sequence[float] | np.ndarray) -> float:
     """S: the rise of a mean rank from the first epoch to that of its (first) maximum, per epoch; 0 or more.
 

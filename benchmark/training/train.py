@@ -143,7 +143,9 @@ class Checkpoint:
             say(f"{self.path} is no checkpoint ({type(error).__name__}): this training starts afresh")
             return None
         if stamp != self.stamp:
-            say(f"{self.path} was made by another version, device or data set: this training starts afresh")
+            say(
+                f"{self.path} was made by another version, device or data set, or with another probe: this training starts afresh"
+            )
             return None
         return state
 
@@ -201,6 +203,7 @@ def training(
     checkpoint: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
     engine: str = "eager",
+    probe: Callable[[torch.nn.Module], dict[str, Any]] | None = None,
 ) -> Generator[tuple[float, dict[str, Any]], None, Outcome]:
     """Trains one configuration, or any path, from scratch and tests it after every epoch.
 
@@ -210,6 +213,7 @@ def training(
     on being stopped, killed or resumed. Raises Failure if the loss is no longer finite.
 
     engine: one that works on the device (`engine.working_engine`).
+    probe: `fitting`'s measure; a checkpoint with other curves than it gives is not resumed.
     """
     torch.set_num_threads(recipe.threads)
     dataset = dataset.reduced(recipe)
@@ -219,7 +223,9 @@ def training(
     networks.initialise(network, seed)
     (learner,) = learners([network], recipe, device, engine)
     stamp = {"recipe": recipe.hash, "config": str(config), "seed": seed} | numerics(recipe, device, dataset, engine)
-    return (yield from fitting(learner, config, seed, train_set, test_set, Checkpoint(checkpoint, stamp), stop))
+    stamp |= {"probe": probe.__name__} if probe else {}
+    keeper, measure = Checkpoint(checkpoint, stamp), probe or (lambda network: {})
+    return (yield from fitting(learner, config, seed, train_set, test_set, keeper, stop, measure))
 
 
 def fitting(
