@@ -5,6 +5,7 @@ The house has floors, and imports run down only:
     build_groundtruth  evaluate  compare  verify  report       the commands: `python -m benchmark` says what each does
     runs  search  retrain                                      what the commands share
     nas_methods                                                a file per search method
+    channels                                                   CONet: ranks of convolutions, widths of networks
     training  scoring                                          training needs torch, scoring does not
     datasets  tables
     running  spaces                                            processes, Slurm, files; configurations, costs, networks

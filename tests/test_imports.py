@@ -26,6 +26,7 @@ FLOORS = [
     {"running", "spaces"},
     {"datasets", "tables"},
     {"training", "scoring"},
+    {"channels"},
     {"nas_methods"},
     {"runs", "search"},
     {"retrain"},
@@ -190,7 +191,7 @@ def test_imports_run_down_the_floors():
 
 def test_packages_hand_nothing_on():
     """Whoever imports a package's light module loads nothing of its heavy ones, and a name has one home."""
-    for package in ("spaces", "datasets", "datasets.known", "training", "running", "tables", "scoring"):
+    for package in ("spaces", "datasets", "datasets.known", "training", "running", "tables", "scoring", "channels"):
         assert imported_by(f"benchmark.{package}") == set()
 
 
