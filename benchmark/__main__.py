@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-COMMANDS = ("build_groundtruth", "evaluate", "compare", "verify", "report", "datasets", "datasets.ffcv")
+COMMANDS = ("build_groundtruth", "evaluate", "compare", "verify", "simulate", "report", "datasets", "datasets.ffcv")
 
 
 def about(name: str) -> str:

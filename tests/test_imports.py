@@ -17,7 +17,7 @@ FILES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 METHODS = [name for name in FILES if name.split(".")[0] == "nas_methods"]
-COMMANDS = ["build_groundtruth", "evaluate", "compare", "verify", "report"]  # none of which imports another
+COMMANDS = ["build_groundtruth", "evaluate", "compare", "verify", "simulate", "report"]  # none of which imports another
 # The floors of the house, the ground first: a module imports from its own room and from those on lower floors.
 FLOORS = [
     {"errors", "given", "output"},
@@ -26,7 +26,7 @@ FLOORS = [
     {"running", "spaces"},
     {"datasets", "tables"},
     {"training", "scoring"},
-    {"nas_methods"},
+    {"nas_methods", "simulation"},
     {"runs", "search"},
     {"retrain"},
     set(COMMANDS),
@@ -44,7 +44,8 @@ LIGHT = [
     *(
         name
         for name in FILES
-        if room(name) in {"tables", "scoring", *FLOORS[0], *FLOORS[1], "recipe", *COMMANDS, "runs", "search", "retrain"}
+        if room(name)
+        in {"tables", "scoring", "simulation", *FLOORS[0], *FLOORS[1], "recipe", *COMMANDS, "runs", "search", "retrain"}
     ),
     "benchmark.spaces.space",
     "benchmark.spaces.costs",
@@ -190,7 +191,17 @@ def test_imports_run_down_the_floors():
 
 def test_packages_hand_nothing_on():
     """Whoever imports a package's light module loads nothing of its heavy ones, and a name has one home."""
-    for package in ("spaces", "datasets", "datasets.known", "training", "running", "tables", "scoring"):
+    for package in (
+        "spaces",
+        "datasets",
+        "datasets.known",
+        "training",
+        "running",
+        "tables",
+        "scoring",
+        "simulation",
+        "simulation.optimizers",
+    ):
         assert imported_by(f"benchmark.{package}") == set()
 
 
