@@ -3,7 +3,7 @@
 The house has floors, and imports run down only:
 
     build_groundtruth  evaluate  compare  verify
-    simulate  report                                           the commands: `python -m benchmark` says what each does
+    simulate  export  report                                   the commands: `python -m benchmark` says what each does
     runs  search  retrain                                      what the commands share
     nas_methods  simulation                                    a file per search method; search on a table in simulated time
     training  scoring                                          training needs torch, scoring does not
