@@ -3,7 +3,17 @@
 import ast
 from pathlib import Path
 
-COMMANDS = ("build_groundtruth", "evaluate", "compare", "verify", "report", "datasets", "datasets.ffcv")
+COMMANDS = (
+    "build_groundtruth",
+    "evaluate",
+    "compare",
+    "verify",
+    "simulate",
+    "export",
+    "report",
+    "datasets",
+    "datasets.ffcv",
+)
 
 
 def about(name: str) -> str:

@@ -17,7 +17,15 @@ FILES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 METHODS = [name for name in FILES if name.split(".")[0] == "nas_methods"]
-COMMANDS = ["build_groundtruth", "evaluate", "compare", "verify", "report"]  # none of which imports another
+COMMANDS = [
+    "build_groundtruth",
+    "evaluate",
+    "compare",
+    "verify",
+    "simulate",
+    "export",
+    "report",
+]  # none of which imports another
 # The floors of the house, the ground first: a module imports from its own room and from those on lower floors.
 FLOORS = [
     {"errors", "given", "output"},
@@ -27,7 +35,7 @@ FLOORS = [
     {"datasets", "tables"},
     {"training", "scoring"},
     {"channels"},
-    {"nas_methods"},
+    {"nas_methods", "simulation"},
     {"runs", "search"},
     {"retrain"},
     set(COMMANDS),
@@ -45,7 +53,8 @@ LIGHT = [
     *(
         name
         for name in FILES
-        if room(name) in {"tables", "scoring", *FLOORS[0], *FLOORS[1], "recipe", *COMMANDS, "runs", "search", "retrain"}
+        if room(name)
+        in {"tables", "scoring", "simulation", *FLOORS[0], *FLOORS[1], "recipe", *COMMANDS, "runs", "search", "retrain"}
     ),
     "benchmark.spaces.space",
     "benchmark.spaces.costs",
@@ -57,7 +66,7 @@ LIGHT = [
     "benchmark.running.node",
     "benchmark.running.submission",
 ]
-HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "matplotlib", "submitit", "ffcv"}
+HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "matplotlib", "submitit", "ffcv", "xarray", "pyarrow"}
 ANSWERS = {"benchmark.tables.ledger", "benchmark.tables.table", "benchmark.tables.files", "benchmark.scoring.scores"}
 
 
@@ -191,7 +200,18 @@ def test_imports_run_down_the_floors():
 
 def test_packages_hand_nothing_on():
     """Whoever imports a package's light module loads nothing of its heavy ones, and a name has one home."""
-    for package in ("spaces", "datasets", "datasets.known", "training", "running", "tables", "scoring", "channels"):
+    for package in (
+        "spaces",
+        "datasets",
+        "datasets.known",
+        "training",
+        "running",
+        "tables",
+        "scoring",
+        "simulation",
+        "simulation.optimizers",
+        "channels",
+    ):
         assert imported_by(f"benchmark.{package}") == set()
 
 
@@ -280,7 +300,8 @@ def test_the_street_runs_one_way():
 def test_what_loads_slowly_loads_where_it_is_used():
     """pandas, scipy, torchvision, matplotlib: never by importing a module; submitit: in cluster alone, where asked for."""
     for name in FILES:
-        assert roots(imported_by(name, lazily=False)) & {"pandas", "scipy", "torchvision", "submitit", "ffcv"} == set()
+        slow = {"pandas", "scipy", "torchvision", "submitit", "ffcv", "xarray", "pyarrow"}
+        assert roots(imported_by(name, lazily=False)) & slow == set()
         if name != "benchmark.running.cluster":
             assert "submitit" not in roots(imported_by(name))
 
