@@ -54,7 +54,8 @@ class Everything:
     """What `--method all` stands for: no method, so no options of one."""
 
 
-def arguments(method: type[Any] | None) -> cli.Parser:
+def arguments(method: type[Any] | None = Everything) -> cli.Parser:
+    """The flags with a method, whose options are among them; None: those without any, to score a file or to list."""
     parser = cli.Parser(prog="python -m benchmark.evaluate", description=__doc__)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
@@ -117,7 +118,8 @@ def _main(words: list[str]) -> int:
     bare = not {"--method", "--scores", "--list", "-h", "--help"} & {word.partition("=")[0] for word in words}
     if bare:
         name, words = DEFAULT_METHOD, ["--method", DEFAULT_METHOD, *words]
-    method = Everything if name == ALL else nas_methods.load(name) if name else None
+    asked = bool({"-h", "--help"} & set(words))  # then of all flags, whichever method it may be
+    method = nas_methods.load(name) if name not in (None, ALL) else Everything if name == ALL or asked else None
     options = arguments(method).parse(words)
     if bare:
         cli.say(f"no --method, --scores or --list given: --method {DEFAULT_METHOD}")

@@ -242,11 +242,12 @@ def test_methods_find_no_module_by_a_computed_name():
     assert {module for module in imported_by("nas_methods") if "{" in module} == {"f'nas_methods.{name}'"}
 
 
-def test_data_sets_are_found_by_their_place_and_by_nothing_else():
+def test_data_sets_and_commands_are_found_by_their_place_and_nothing_else_is():
     """Sheets stand below recipes, the files that register them above: only a computed name may lead up there."""
     computed = {name: {m for m in imported_by(name) if "{" in m} for name in FILES if name not in METHODS}
     assert {name: found for name, found in computed.items() if found} == {
         "benchmark": {"f'benchmark.{_HOME[name]}'"},
+        "benchmark.__main__": {"f'benchmark.{name}'", "f'benchmark.{name}.__main__'"},
         "benchmark.datasheets": {"f'benchmark.datasets.known.{path.stem}'"},
     }
     files = [name for name in FILES if name.startswith("benchmark.datasets.known.")]
