@@ -27,7 +27,7 @@ FLOORS = [
     {"datasets", "tables"},
     {"training", "scoring"},
     {"nas_methods"},
-    {"runs", "search"},
+    {"runs", "search", "page"},
     {"retrain"},
     set(COMMANDS),
 ]
@@ -44,7 +44,7 @@ LIGHT = [
     *(
         name
         for name in FILES
-        if room(name) in {"tables", "scoring", *FLOORS[0], *FLOORS[1], "recipe", *COMMANDS, "runs", "search", "retrain"}
+        if room(name) in {"tables", "scoring", "page", *FLOORS[0], *FLOORS[1], "recipe", *COMMANDS, "runs", "search", "retrain"}
     ),
     "benchmark.spaces.space",
     "benchmark.spaces.costs",
@@ -233,7 +233,7 @@ def test_data_sets_are_found_by_their_place_and_by_nothing_else():
     assert [name for name in files if "benchmark.recipe" in closure(name)] == []  # a recipe loads them in its midst
 
 
-def test_only_evaluate_loads_methods_and_a_search_knows_no_answers():
+def test_only_commands_load_methods_and_a_search_knows_no_answers():
     loaders = [name for name in FILES if name not in METHODS and "nas_methods" in roots(imported_by(name))]
     assert loaders == ["benchmark.evaluate", "benchmark.search"]
     assert closure("benchmark.search") & ANSWERS == set()
