@@ -36,7 +36,7 @@ FLOORS = [
     {"training", "scoring"},
     {"channels"},
     {"nas_methods", "simulation"},
-    {"runs", "search"},
+    {"runs", "search", "page"},
     {"retrain"},
     set(COMMANDS),
 ]
@@ -53,8 +53,8 @@ LIGHT = [
     *(
         name
         for name in FILES
-        if room(name)
-        in {"tables", "scoring", "simulation", *FLOORS[0], *FLOORS[1], "recipe", *COMMANDS, "runs", "search", "retrain"}
+        if room(name) in {"tables", "scoring", "simulation", "page", "recipe", "runs", "search", "retrain"}
+        or room(name) in {*FLOORS[0], *FLOORS[1], *COMMANDS}
     ),
     "benchmark.spaces.space",
     "benchmark.spaces.costs",
@@ -255,7 +255,7 @@ def test_data_sets_and_commands_are_found_by_their_place_and_nothing_else_is():
     assert [name for name in files if "benchmark.recipe" in closure(name)] == []  # a recipe loads them in its midst
 
 
-def test_only_evaluate_loads_methods_and_a_search_knows_no_answers():
+def test_only_commands_load_methods_and_a_search_knows_no_answers():
     loaders = [name for name in FILES if name not in METHODS and "nas_methods" in roots(imported_by(name))]
     assert loaders == ["benchmark.evaluate", "benchmark.search"]
     assert closure("benchmark.search") & ANSWERS == set()
