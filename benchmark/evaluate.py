@@ -54,7 +54,8 @@ class Everything:
     """What `--method all` stands for: no method, so no options of one."""
 
 
-def arguments(method: type[Any] | None) -> cli.Parser:
+def arguments(method: type[Any] | None = Everything) -> cli.Parser:
+    """The flags with a method, whose options are among them; None: those without any, to score a file or to list."""
     parser = cli.Parser(prog="python -m benchmark.evaluate", description=__doc__)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
@@ -117,7 +118,8 @@ def _main(words: list[str]) -> int:
     bare = not {"--method", "--scores", "--list", "-h", "--help"} & {word.partition("=")[0] for word in words}
     if bare:
         name, words = DEFAULT_METHOD, ["--method", DEFAULT_METHOD, *words]
-    method = Everything if name == ALL else nas_methods.load(name) if name else None
+    asked = bool({"-h", "--help"} & set(words))  # then of all flags, whichever method it may be
+    method = nas_methods.load(name) if name not in (None, ALL) else Everything if name == ALL or asked else None
     options = arguments(method).parse(words)
     if bare:
         cli.say(f"no --method, --scores or --list given: --method {DEFAULT_METHOD}")
@@ -255,6 +257,18 @@ def _require_judge_and_device(table: GroundTruth, options: Any) -> None:
         engine.require_engine(options.engine, devices.device_named(options.device))  # said now, whatever the method
 
 
+def _require_data(plan: Plan, task: nas_methods.Task) -> None:
+    """What is wrong with the data is said before the search. Raises Failure."""
+    try:
+        _ = task.data
+    except Failure as error:
+        if hasattr(plan.instance, "trains") or hasattr(plan.instance, "work"):
+            raise
+        raise Failure(
+            f"{error}. If method '{plan.search.name}' looks at no image, say so in its class: trains = False"
+        ) from None
+
+
 def _deadline(options: Any) -> float | None:
     return time.monotonic() + options.stop_after if options.stop_after is not None else None
 
@@ -283,7 +297,7 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         submission.settle(options.wait, "all rankings are there")
     if plan.missing and plan.trains:
         task = plan.search.task(plan.seeds[0])
-        _ = task.data  # what is wrong with the data is said now
+        _require_data(plan, task)
         if (work := plan.work(task)) is not None:
             _say_how_long(plan.search, work, len(plan.missing), options)
     deadline = _deadline(options)

@@ -30,15 +30,18 @@ TRAINS = (  # the modules of `benchmark` for which that part stands: what they c
     "datasets/crops",
     "datasets/batches",
     "datasets/halves",
+    "datasets/cifar",
     "datasets/known/synthetic",
     "datasets/known/cifar10",
+    "datasets/known/cifar100",
     "training/checkpoint",
     "training/engine",
     "training/schedule",
     "training/train",
 )
+BELOW = {TRAINING: TRAINS, "nas_methods.conet": ("channels/metrics",)}  # by part, the modules of `benchmark` in it
 _HERE = Path(__file__).resolve().parent
-_HOUSE = Path(training.__file__).parent.parent  # of TRAINS
+_HOUSE = Path(training.__file__).parent.parent  # of BELOW
 
 
 def code_of(name: str) -> dict[str, int | str]:
@@ -102,8 +105,9 @@ def _as_declared(part: str, version: int) -> int | str:
 
 def lines_of(part: str) -> str:
     """12 hex digits over the lines of a part's code, comments and empty ones aside: the same on every system and Python."""
-    ours = [_HERE / f"{part.partition('.')[2]}.py"]
-    paths = [_HOUSE / f"{name}.py" for name in TRAINS] if part == TRAINING else ours
+    paths = [_HOUSE / f"{name}.py" for name in BELOW.get(part, ())]
+    if part != TRAINING:
+        paths.append(_HERE / f"{part.partition('.')[2]}.py")
     lines = [line for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
     code = [line.rstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     return hashlib.sha256("\n".join(code).encode()).hexdigest()[:12]

@@ -392,6 +392,7 @@ from benchmark import Ranking
 
 @dataclass(frozen=True)
 class Method:
+    trains = False
     target: int = 2
 
     def rank(self, task):
@@ -444,6 +445,22 @@ def test_a_broken_file_is_refused_in_one_line(refused, tmp_path, text, said):
     line = refused("--method", file, "--out", tmp_path / "out")
     assert said in line
     assert not (tmp_path / "out").exists()
+
+
+def test_without_data_an_author_hears_how_a_method_says_that_it_looks_at_none(run, tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", offline)
+    file = tmp_path / "mine.py"
+    words = ["--method", file, "--data", tmp_path / "empty", "--out", tmp_path / "out"]
+    file.write_text(MINE.replace("    trains = False\n", ""))
+    code, out, err = run(*words)
+    assert (code, out) == (1, "")
+    assert "CIFAR-10 is not in" in err.splitlines()[-1]
+    assert err.endswith("If method 'mine' looks at no image, say so in its class: trains = False\n")
+    file.write_text(MINE)
+    assert run(*words)[0] == 0
 
 
 def test_a_method_that_fails_while_it_ranks_is_told_in_one_line_each(run, tmp_path):

@@ -121,7 +121,7 @@ def relative(found, expected):
 def test_a_block_against_float64(before, after, side, compiled):
     """bf16, fresh random inputs, outputs and all gradients; NaN or an element never written would show."""
     torch.manual_seed(before + after + side)
-    block = networks.BasicBlock(before, after, (side,), affine=True).to(GPU, memory_format=torch.channels_last)
+    block = networks.BasicBlock(before, after, after, (side,), affine=True).to(GPU, memory_format=torch.channels_last)
     with torch.no_grad():  # far from where a rounding turns a ReLU on or off, whose gradient has no small error
         block.norm1.bias.fill_(4.0)
         block.norm2.bias.fill_(4.0)

@@ -39,6 +39,7 @@ News = tuple[float, dict[str, Any]]  # after each step: (fraction done, {epoch, 
 Steps = Generator[News, None, Outcome]
 Progress = Callable[[float, dict[str, Any]], None]
 Stop = Callable[[], bool]
+Probe = Callable[[torch.nn.Module], dict[str, Any]]
 
 
 def _unwatched(fraction: float, facts: dict[str, Any]) -> None:
@@ -49,11 +50,16 @@ def _never() -> bool:
     return False
 
 
+def _nothing(network: torch.nn.Module) -> dict[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Training:
     """The training of one configuration, or of any path, from scratch. Its result depends on these fields alone.
 
     engine  one that works on the device (`engine.working_engine`)
+    probe   as a Fit's; a checkpoint with other curves than it gives is not resumed
     """
 
     space: PoolingSpace
@@ -63,6 +69,7 @@ class Training:
     dataset: sets.Dataset
     device: torch.device
     engine: str = "eager"
+    probe: Probe | None = None
 
     def run(self, checkpoint: Path | None = None, progress: Progress = _unwatched, stop: Stop = _never) -> Outcome:
         """The training from beginning to end: `steps`, their news handed to a callback."""
@@ -86,8 +93,10 @@ class Training:
         networks.initialise(network, self.seed)
         (learner,) = learners([network], self.recipe, self.device, self.engine)
         stamp = {"recipe": self.recipe.hash, "config": str(self.config), "seed": self.seed}
+        stamp |= {"probe": self.probe.__name__} if self.probe else {}
         keeper = Checkpoint(checkpoint, stamp | numerics(self.recipe, self.device, dataset, self.engine))
-        return (yield from fitting(Fit(learner, self.config, self.seed, train_set, test_set), keeper, stop))
+        fit = Fit(learner, self.config, self.seed, train_set, test_set, self.probe or _nothing)
+        return (yield from fitting(fit, keeper, stop))
 
 
 def followed(steps: Steps, progress: Progress) -> Outcome:
@@ -112,7 +121,7 @@ class Fit:
     seed: int
     train_set: Batches | StreamedBatches
     test_set: Batches | StreamedBatches
-    probe: Callable[[torch.nn.Module], dict[str, Any]] = lambda network: {}
+    probe: Probe = _nothing
 
     @property
     def steps(self) -> int:

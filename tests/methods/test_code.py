@@ -98,6 +98,15 @@ def test_the_versions_are_declared_for_the_code_of_now():
         assert edited == [], "raise its VERSION if it ranks otherwise now; then: python -m nas_methods"
 
 
+def test_a_part_counts_with_what_was_moved_out_of_it(checkout):
+    before = stamps.code_of("conet")
+    path = checkout / "benchmark" / "channels" / "metrics.py"
+    path.write_text(path.read_text().replace("2.5129", "2.6"))
+    after = stamps.code_of("conet")
+    assert {name for name in after if after[name] != before[name]} == {"nas_methods.conet"}
+    assert stamps.code_of("spos") == dict.fromkeys(stamps.code_of("spos"), 1)
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "part"),
     [
