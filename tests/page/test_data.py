@@ -13,7 +13,7 @@ from benchmark.scoring.ranking import Ranking, ranking_json
 from benchmark.spaces import costs
 from benchmark.tables.files import write_table
 from benchmark.tables.published import Published, Variant
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 
 TABLE = benchmark.load_table("published")
 SPACE = TABLE.space
@@ -147,7 +147,7 @@ def test_a_table_is_explored_by_its_own_numbers(tmp_path):
 
 def test_a_table_of_one_seed_resolves_nothing(tmp_path):
     rows = [Row(row.config, row.mean, None, 1) for row in TABLE.rows]
-    table = GroundTruth.from_rows("lone", SPACE, rows, dataset="cifar10")
+    table = GroundTruth.from_rows("lone", SPACE, rows, Origin("cifar10"))
     own = explored.explore(kept.KeptTable(table, None), tmp_path, tmp_path / "report")
     assert {(one.better, one.worse, one.std) for one in own.configurations} == {(None, None, None)}
     assert own.curves == ()
@@ -223,7 +223,7 @@ def test_papers_tables_have_ours_beside_them(tmp_path):
 
 def test_two_tables_beside_each_other(tmp_path):
     rows = [Row(row.config, row.mean - 1, row.std, row.n) for row in TABLE.rows[:10]]
-    write_table(GroundTruth.from_rows("part", SPACE, rows, dataset="cifar10"), tmp_path / "tables")
+    write_table(GroundTruth.from_rows("part", SPACE, rows, Origin("cifar10")), tmp_path / "tables")
     [pair] = pairs.pairs_of(kept.read(tmp_path, tmp_path / "report").tables)
     assert (pair.a, pair.b, pair.size, pair.of) == ("published", "part", 10, 36)
     assert pair.tau.value == pytest.approx(1)
