@@ -91,7 +91,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.where == "slurm":
         return _build_on_slurm(build, submission)
 
-    from benchmark.datasets import loaders
     from benchmark.training import (
         devices,
         engine,
@@ -101,8 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     device = devices.device_named(options.device)
     engine.require_engine(options.engine, device)
-    faultless = loaders.load(recipe.dataset, options.data, loader=options.loader)  # or so it says before any training
-    dataset = faultless.reduced(recipe)
+    dataset = _loaded(space, recipe, options)  # its faults are said before any training
     together = options.together or pace.default_together(recipe, device)
     ledger.prepare()
     missing = _missing(ledger, runs)
@@ -119,6 +117,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _finish(build, failed, interrupted)
 
 
+def _loaded(space: PoolingSpace, recipe: Recipe, options: Any) -> Any:
+    """The data set as a training sees it. Its faults are said here, before anything is trained or submitted."""
+    from benchmark.datasets import loaders  # imports torch
+
+    dataset = loaders.load(recipe.dataset, options.data, loader=options.loader)
+    return dataset.sized_for(space).reduced(recipe)
+
+
 def _recipe(space: PoolingSpace, options: Any) -> Recipe:
     """The recipe as the flags give it. On Slurm's CPUs, precisions are compared here, where it is submitted."""
 
@@ -130,11 +136,10 @@ def _recipe(space: PoolingSpace, options: Any) -> Recipe:
     on_gpus = options.where == "slurm" and trains_here and cluster.Settings.read(options.cluster).gpus > 0
 
     def measure(recipe: Recipe) -> precision.Rates | None:
-        from benchmark.datasets import loaders
         from benchmark.training import devices, engine
 
         engine.require_engine(options.engine, devices.device_named(options.device))
-        loaders.load(recipe.dataset, options.data, loader=options.loader).reduced(recipe)  # its faults are said first
+        _loaded(space, recipe, options)  # its faults are said first
         return precision.measured_on(options.device, space)(recipe)
 
     chosen = measure if trains_here and not on_gpus else precision.unmeasured
@@ -175,10 +180,8 @@ def _submission(ledger: Ledger, options: Any) -> Submission:
 
 def _build_on_slurm(build: Build, submission: Submission) -> int:
     """Submits the missing runs that are not queued yet. With --wait, stays, and writes the table."""
-    from benchmark.datasets import loaders  # imports torch: faults of the data are named before anything is submitted
-
     ledger, runs, options = build.ledger, build.runs, build.options
-    dataset = loaders.load(ledger.recipe.dataset, options.data, loader=options.loader).reduced(ledger.recipe)
+    dataset = _loaded(ledger.space, ledger.recipe, options)
     ledger.prepare()
     missing = _missing(ledger, runs)
     cli.say(f"{ledger.name}: {len(runs) - len(missing)} of {len(runs)} runs are there, data set {dataset.name}")

@@ -473,7 +473,7 @@ def _search_on_slurm(plan: Plan, submission: Submission, options: Any, words: li
 
     search, missing, queue = plan.search, plan.missing, submission.queue
     if plan.trains:  # faults are named, and data fetched, before anything is submitted
-        named.load(search.recipe.dataset, options.data)
+        named.load(search.recipe.dataset, options.data).sized_for(search.space)
     method = str(Path(search.method).resolve()) if search.method.endswith(".py") else search.method
     terms = files.Terms(queue.settings.lease)
     elsewhere = replace(search, method=method, folder=search.folder.resolve(), terms=terms)

@@ -88,7 +88,7 @@ def _train(ledger: Ledger, missing: Sequence[Run], options: argparse.Namespace) 
     from benchmark.training import devices, train
 
     space, recipe, device = ledger.space, ledger.recipe, devices.device_named(options.device)
-    dataset = named.load(recipe.dataset, options.data).reduced(recipe)
+    dataset = named.load(recipe.dataset, options.data).sized_for(space).reduced(recipe)
     ledger.prepare()
     works = {run: train.work(space, run.config, recipe, len(dataset.train), len(dataset.test)) for run in missing}
     cli.say(f"to be trained from scratch: {', '.join(f'{run.config} seed {run.seed}' for run in missing)}")

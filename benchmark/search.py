@@ -113,7 +113,7 @@ class Search:
         from benchmark.training import devices
 
         device = devices.device_named(self.device)
-        dataset = named.load(self.recipe.dataset, self.data_root)
+        dataset = named.load(self.recipe.dataset, self.data_root).sized_for(self.space)
         split = split_in_half(len(dataset.train), self.recipe.split_seed)
         store_split(split, dataset, self.folder / "splits")
         halves = [

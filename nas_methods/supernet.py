@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from benchmark.datasets import crops
+from benchmark.datasheets import datasheet
 from benchmark.errors import Failure
 from benchmark.scoring.ranking import Ranking
 from benchmark.spaces import costs
@@ -138,7 +139,8 @@ class Sampler:
 
     def work(self, task: Task) -> float:
         """Expected MACs of the whole search, from which its time on this machine is told beforehand."""
-        mean = sum(costs.macs(task.space, c) for c in task.space) / len(task.space)
+        classes = datasheet(task.recipe.dataset).classes
+        mean = sum(costs.macs(task.space, c, classes) for c in task.space) / len(task.space)
         return mean * sum(forward_passes(self, task))
 
     def rank(self, task: Task) -> Ranking:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from benchmark.datasets.crops import crop_windows
 from benchmark.datasheets import Datasheet
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
+
+if TYPE_CHECKING:
+    from benchmark.spaces.space import PoolingSpace
 
 Pair = tuple[Tensor, Tensor]  # pixels or normalised images, and labels int64 (B,)
 
@@ -66,6 +69,12 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, channels) of each image."""
+        height, width, channels = self.pixels.shape[1:]
+        return height, width, channels
+
     def first(self, count: int | None) -> Images:
         """The first so many (None: all). Raises UsageError if there are fewer."""
         _require_enough(count, len(self))
@@ -109,6 +118,18 @@ class Dataset(Generic[Set]):
     def of(cls, sheet: Datasheet, train: Set, test: Set, checksum: str) -> Dataset[Set]:
         """What the sheet describes, with its images, held or streamed."""
         return cls(sheet.name, train, test, sheet.classes, sheet.mean, sheet.std, checksum)
+
+    def sized_for(self, space: PoolingSpace) -> Dataset[Set]:
+        """This data set. Raises UsageError unless all its images have the size that the space's network takes."""
+        side = space.backbone.side if space.backbone else None
+        for images in (self.train, self.test):
+            height, width, _ = images.shape
+            if side and (height, width) != (side, side):
+                raise UsageError(
+                    f"the images of {self.name} are {height} x {width} pixels, but the network of {space.name} takes "
+                    f"{side} x {side}: use --dataset {space.dataset}, or the --space of this data set"
+                )
+        return self
 
     def reduced(self, recipe: Recipe) -> Dataset[Set]:
         """With the subset sizes of a recipe, for stand-alone training."""

@@ -23,6 +23,7 @@ import torch
 
 from benchmark.datasets import crops, sets
 from benchmark.datasets.batches import Batches, StreamedBatches, served
+from benchmark.datasheets import datasheet
 from benchmark.errors import Failure
 from benchmark.recipe import CURVES, Recipe
 from benchmark.spaces import costs, networks
@@ -86,7 +87,7 @@ class Training:
         checkpoint: the file from which it goes on and into which it is kept; None keeps nothing.
         """
         torch.set_num_threads(self.recipe.threads)
-        dataset = self.dataset.reduced(self.recipe)
+        dataset = self.dataset.sized_for(self.space).reduced(self.recipe)
         train_set = served(dataset.train, dataset, self.recipe, self.device)
         test_set = served(dataset.test, dataset, self.recipe, self.device)
         network = networks.ResNet(self.space, dataset.classes)
@@ -225,4 +226,8 @@ class _Stand:
 
 def work(space: PoolingSpace, config: Architecture, recipe: Recipe, train_images: int, eval_images: int) -> float:
     """MACs of a whole training: three forward passes per trained image, one per tested image."""
-    return costs.path_macs(space, config.path) * recipe.epochs * (3 * train_images + eval_images)
+    return (
+        costs.path_macs(space, config.path, datasheet(recipe.dataset).classes)
+        * recipe.epochs
+        * (3 * train_images + eval_images)
+    )

@@ -126,7 +126,7 @@ def test_a_table_is_explored_by_its_own_numbers(tmp_path):
         for s, value in seeds.items()
     }
     rows = [Row.of(config, seeds) for config, seeds in values.items()]
-    table = GroundTruth.from_rows("own", SPACE, rows, curves, dataset="cifar10", recipe_hash="0" * 12)
+    table = GroundTruth.from_rows("own", SPACE, rows, Origin("cifar10", recipe_hash="0" * 12), curves)
     write_table(table, tmp_path / "tables")
     records = tmp_path / "ledgers" / "own" / "records"
     records.mkdir(parents=True)
