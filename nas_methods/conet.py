@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from benchmark.errors import Failure, UsageError
+from benchmark.given import require_values
 from benchmark.scoring.ranking import Ranking
 from nas_methods import Task
 from nas_methods.alone import Alone
@@ -147,8 +148,7 @@ class Method(Alone):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.score not in ("rank", "slope"):
-            raise UsageError(f"score is '{self.score}': choose from rank, slope")
+        require_values(self)
         if self.score == "slope" and self.epochs_each < 2:
             raise UsageError("score is slope with epochs_each 1: a slope needs 2 epochs or more")
 

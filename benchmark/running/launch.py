@@ -26,7 +26,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.errors import Failure, UsageError
+from benchmark.cli import say
+from benchmark.errors import Failure, UsageError, in_a_line
 
 if TYPE_CHECKING:
     from benchmark.running.cluster import Queue
@@ -150,7 +151,7 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, (UsageError, Failure, Spoiled)):
         return " ".join(str(error).split())
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return " ".join(f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})".split())
+    return " ".join(f"{type(error).__name__}: {in_a_line(error)} ({last.filename}, line {last.lineno})".split())
 
 
 def _why_it_ended(code: int | None, began: bool) -> str:
@@ -315,7 +316,7 @@ def launch(
         while True:
             if asked and not outcome.interrupted:
                 outcome.interrupted = True
-                print("\nstopping at the next checkpoint (Ctrl-C again: at once) ...", file=sys.stderr, flush=True)
+                say("\nstopping at the next checkpoint (Ctrl-C again: at once) ...")
                 ask_to_stop()
             if deadline is not None and not stopping and time.monotonic() >= deadline:
                 ask_to_stop()
