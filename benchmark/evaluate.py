@@ -28,7 +28,7 @@ from typing import Any
 
 import nas_methods
 from benchmark import cli, provenance, retrain
-from benchmark.errors import Failure, UsageError
+from benchmark.errors import Failure, UsageError, in_a_line
 from benchmark.recipe import SearchRecipe
 from benchmark.running import cluster, files
 from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
@@ -99,7 +99,7 @@ def arguments(method: type[Any] | None = Everything) -> cli.Parser:
             title = "search recipe, field by field (defaults of the preset paper)"
             cli.add_fields(parser, SearchRecipe, title, {"precision": precision.AUTO})
         except Exception as error:  # argparse's own ArgumentError, or a field that no flag can be made of
-            raise UsageError(f"the options of this method cannot become flags: {error}") from None
+            raise UsageError(f"the options of this method cannot become flags: {in_a_line(error)}") from None
     return parser
 
 
@@ -175,7 +175,7 @@ class Plan:
         except (UsageError, Failure):
             raise
         except Exception as error:
-            why = f"its work(task) raises {type(error).__name__}: {error}"
+            why = f"its work(task) raises {type(error).__name__}: {in_a_line(error)}"
             raise Failure(f"method '{self.search.name}': {why}") from error
 
 
@@ -187,7 +187,7 @@ def _search_of(name: str, given: dict[str, Any], table: GroundTruth, options: An
     except UsageError:
         raise
     except Exception as error:  # an option without default, or one that the method refuses in its own way
-        raise UsageError(f"method '{name}': {error}") from error
+        raise UsageError(f"method '{name}': {in_a_line(error)}") from error
     chosen = {field.name: getattr(instance, field.name) for field in fields(method)}
     try:
         json.dumps(chosen, allow_nan=False)  # a ranking is kept with them: said now and not when it is made

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -133,8 +135,8 @@ class Search:
 
     def __call__(self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool]) -> bool | None:
         """What a worker does with one seed: ranks, and keeps the ranking."""
-        path = self.path(seed)
-        work = self.checkpoint(seed).parent
+        path = self.path(seed).absolute()  # whatever folder the method changes to
+        work = path.parent / "work"
         work.mkdir(parents=True, exist_ok=True)
         with files.claim(work / f"{path.stem}.lock", self.terms) as mine:
             if not mine:
@@ -142,7 +144,7 @@ class Search:
             if not self.done(seed):  # else another process finished it meanwhile
                 guarded = mine.guarding(stop)
                 try:
-                    ranking = self._rank(seed, report, guarded, self.checkpoint(seed))
+                    ranking = self._rank(seed, report, guarded, work / f"{path.stem}.pt")
                     guarded()  # for the last time: a search that was given up for dead leaves no ranking
                 except (files.Lost, nas_methods.Busy):
                     return False  # somebody else is at it
@@ -170,7 +172,7 @@ class Search:
             chosen = engine.working_engine(self.engine, self.space, self.recipe, device, affine)
         task = self.task(
             seed,
-            progress=lambda done, facts: report({"fraction": done} | facts),
+            progress=partial(_tell, report),
             stop=stop,
             checkpoint=checkpoint,
             engine=chosen,
@@ -207,8 +209,26 @@ class Search:
             method=self.name,
             options=self.options,
             dataset=self.recipe.dataset if saw_data else None,
-            provenance=provenance | dict(ranking.provenance),
+            provenance=provenance
+            | dict(ranking.provenance)
+            | {"seed": seed, "method_code": self.method_code}
+            | self.made_by,
         )
+
+
+def _tell(report: Callable[[Any], None], fraction: Any, facts: Any) -> None:
+    """What a method says of its progress, as the line on the screen needs it. Raises UsageError for what is none."""
+    try:
+        news: dict[str, Any] = {key: int(facts[key]) for key in ("epoch", "images") if key in facts}
+        news["fraction"] = min(max(float(fraction), 0.0), 1.0)
+        if math.isnan(float(fraction)) or any(abs(value) > sys.maxsize for value in news.values()):
+            raise ValueError(fraction)
+    except (TypeError, ValueError, OverflowError):
+        what = f"task.progress({str(fraction)[:40]}, {str(facts)[:80]})"
+        raise UsageError(
+            f"{what}: it takes a number from 0 to 1 and a dict, in which `epoch` and `images` are whole numbers"
+        ) from None
+    report(news)
 
 
 def _refuse_data(method: str) -> nas_methods.Halves:

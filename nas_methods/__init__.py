@@ -47,7 +47,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import UsageError, choices
+from benchmark.errors import UsageError, choices, in_a_line
 from benchmark.recipe import SearchRecipe
 from benchmark.scoring.ranking import Ranking as Ranking
 from benchmark.spaces.space import PoolingSpace
@@ -202,5 +202,5 @@ def _guarded(name: str, run: Callable[[], Any]) -> Any:
         return run()
     except (Exception, SystemExit) as error:
         where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        why = " ".join(f"{type(error).__name__}: {error}{where}".split())
+        why = f"{type(error).__name__}: {in_a_line(error)}{where}"
         raise UsageError(f"method '{name}' cannot be loaded: {why}") from error

@@ -16,7 +16,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
+from benchmark.cli import say
 from benchmark.running.worker import POLITE, Function, block, unblock, work
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def launch(
         while True:
             if heard and not crew.outcome.interrupted:
                 crew.outcome.interrupted = True
-                print("\nstopping at the next checkpoint (Ctrl-C again: at once) ...", file=sys.stderr, flush=True)
+                say("\nstopping at the next checkpoint (Ctrl-C again: at once) ...")
                 crew.ask_to_stop()
             if deadline is not None and not crew.stopping and time.monotonic() >= deadline:
                 crew.ask_to_stop()

@@ -23,7 +23,7 @@ from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from benchmark.errors import Failure, UsageError
+from benchmark.errors import Failure, UsageError, in_a_line
 
 Answer = bool | None
 Function = Callable[[Any, Callable[[Any], None], Callable[[], bool]], Answer | Generator[None, None, Answer]]
@@ -140,4 +140,4 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, (UsageError, Failure, Spoiled)):
         return " ".join(str(error).split())
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return " ".join(f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})".split())
+    return " ".join(f"{type(error).__name__}: {in_a_line(error)} ({last.filename}, line {last.lineno})".split())

@@ -532,3 +532,19 @@ def test_a_program_without_a_main_guard_is_told_of_it(tmp_path, run_python):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("its process ended with code 1 before it could begin")
     assert 'if __name__ == "__main__":' in done.stdout
+
+
+class Unsaid(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+
+def fails_oddly(item, report, stop):
+    raise Unsaid if item == 1 else ValueError("long" * 10**6)
+
+
+def test_an_exception_without_a_text_and_one_of_a_book_are_told_in_a_line():
+    outcome, _ = heard(fails_oddly, [1, 2], processes=1)
+    assert outcome.failed[0].startswith("Unsaid: its text cannot be had, ValueError (")
+    assert outcome.failed[1].startswith("ValueError: longlong")
+    assert len(outcome.failed[1]) < 2500
