@@ -191,7 +191,7 @@ def test_imports_run_down_the_floors():
 
 def test_packages_hand_nothing_on():
     """Whoever imports a package's light module loads nothing of its heavy ones, and a name has one home."""
-    for package in ("spaces", "datasets", "datasets.known", "training", "running", "tables", "scoring", "channels"):
+    for package in ("spaces", "datasets", "datasets.known", "training", "running", "tables", "scoring"):
         assert imported_by(f"benchmark.{package}") == set()
 
 
