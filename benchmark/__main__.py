@@ -1,9 +1,29 @@
-"""`python -m benchmark`: the commands, a line each."""
+"""`python -m benchmark`, installed as `nas-bench-pooling`: the commands, a line each; with a name first, that command.
+
+nas-bench-pooling evaluate --method macs           # as python -m benchmark.evaluate --method macs
+"""
 
 import ast
+import sys
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
-COMMANDS = ("build_groundtruth", "evaluate", "compare", "verify", "report", "datasets", "datasets.ffcv")
+from benchmark import cli
+from benchmark.errors import UsageError, choices
+
+COMMANDS = (
+    "build_groundtruth",
+    "evaluate",
+    "compare",
+    "verify",
+    "simulate",
+    "export",
+    "report",
+    "datasets",
+    "datasets.ffcv",
+)
 
 
 def about(name: str) -> str:
@@ -14,8 +34,35 @@ def about(name: str) -> str:
     return text.partition("\n")[0]
 
 
-if __name__ == "__main__":
+def module_of(name: str) -> ModuleType:
+    """The module of a command: each has `main(argv)` and `arguments()`. Raises UsageError for what is none."""
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command '{name}': {choices(name, COMMANDS)}")
+    module = import_module(f"benchmark.{name}")
+    return import_module(f"benchmark.{name}.__main__") if hasattr(module, "__path__") else module
+
+
+def parser_of(name: str) -> cli.Parser:
+    """The parser of a command's flags, which answers its --help."""
+    parser: cli.Parser = module_of(name).arguments()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] not in ("-h", "--help"):
+        done: int = module_of(words[0]).main(words[1:])
+        return done
     width = max(map(len, COMMANDS))
-    for command in COMMANDS:
-        print(f"python -m benchmark.{command:{width}}  {about(command)}")
-    print("\nEach of them explains itself with --help.")
+    cli.answer(*(f"python -m benchmark.{command:{width}}  {about(command)}" for command in COMMANDS))
+    cli.answer("\nEach of them explains itself with --help; as `nas-bench-pooling NAME` they are the same.")
+    return 0
+
+
+def console() -> None:
+    """The console script `nas-bench-pooling`."""
+    cli.command(main)
+
+
+if __name__ == "__main__":
+    console()

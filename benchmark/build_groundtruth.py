@@ -92,9 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _build_on_slurm(build, submission)
 
     from benchmark.datasets import loaders
-    from benchmark.training import engine, pace, train  # imports torch, so --status and errors in flags come before it
+    from benchmark.training import (
+        devices,
+        engine,
+        pace,
+        train,
+    )  # imports torch, so --status and errors in flags come before it
 
-    device = train.device_named(options.device)
+    device = devices.device_named(options.device)
     engine.require_engine(options.engine, device)
     faultless = loaders.load(recipe.dataset, options.data, loader=options.loader)  # or so it says before any training
     dataset = faultless.reduced(recipe)
@@ -126,9 +131,9 @@ def _recipe(space: PoolingSpace, options: Any) -> Recipe:
 
     def measure(recipe: Recipe) -> precision.Rates | None:
         from benchmark.datasets import loaders
-        from benchmark.training import engine, train
+        from benchmark.training import devices, engine
 
-        engine.require_engine(options.engine, train.device_named(options.device))
+        engine.require_engine(options.engine, devices.device_named(options.device))
         loaders.load(recipe.dataset, options.data, loader=options.loader).reduced(recipe)  # its faults are said first
         return precision.measured_on(options.device, space)(recipe)
 

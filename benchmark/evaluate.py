@@ -42,6 +42,7 @@ from benchmark.spaces.space import PoolingSpace, require_trainable
 from benchmark.tables.files import distinct_name, load_table
 from benchmark.tables.table import GroundTruth
 from benchmark.training import precision
+from nas_methods import stamps
 
 DEFAULT_METHOD = "mixture"
 ALL = "all"
@@ -53,7 +54,8 @@ class Everything:
     """What `--method all` stands for: no method, so no options of one."""
 
 
-def arguments(method: type[Any] | None) -> cli.Parser:
+def arguments(method: type[Any] | None = Everything) -> cli.Parser:
+    """The flags with a method, whose options are among them; None: those without any, to score a file or to list."""
     parser = cli.Parser(prog="python -m benchmark.evaluate", description=__doc__)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
@@ -116,7 +118,8 @@ def _main(words: list[str]) -> int:
     bare = not {"--method", "--scores", "--list", "-h", "--help"} & {word.partition("=")[0] for word in words}
     if bare:
         name, words = DEFAULT_METHOD, ["--method", DEFAULT_METHOD, *words]
-    method = Everything if name == ALL else nas_methods.load(name) if name else None
+    asked = bool({"-h", "--help"} & set(words))  # then of all flags, whichever method it may be
+    method = nas_methods.load(name) if name not in (None, ALL) else Everything if name == ALL or asked else None
     options = arguments(method).parse(words)
     if bare:
         cli.say(f"no --method, --scores or --list given: --method {DEFAULT_METHOD}")
@@ -200,7 +203,7 @@ def _search_of(name: str, given: dict[str, Any], table: GroundTruth, options: An
         options.data,
         options.device,
         options.engine,
-        nas_methods.code_of(name),
+        stamps.code_of(name),
         provenance.code_version() | ({"method_from": source} if source else {}),
         traceback=options.traceback,
     )
@@ -249,9 +252,21 @@ def _require_judge_and_device(table: GroundTruth, options: Any) -> None:
     table.require_judge()
     require_trainable(table.space)
     if (options.device, options.engine) not in (("auto", "auto"), ("cpu", "auto"), ("cpu", "eager")):
-        from benchmark.training import engine, train
+        from benchmark.training import devices, engine
 
-        engine.require_engine(options.engine, train.device_named(options.device))  # said now, whatever the method
+        engine.require_engine(options.engine, devices.device_named(options.device))  # said now, whatever the method
+
+
+def _require_data(plan: Plan, task: nas_methods.Task) -> None:
+    """What is wrong with the data is said before the search. Raises Failure."""
+    try:
+        _ = task.data
+    except Failure as error:
+        if hasattr(plan.instance, "trains") or hasattr(plan.instance, "work"):
+            raise
+        raise Failure(
+            f"{error}. If method '{plan.search.name}' looks at no image, say so in its class: trains = False"
+        ) from None
 
 
 def _deadline(options: Any) -> float | None:
@@ -282,7 +297,7 @@ def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -
         submission.settle(options.wait, "all rankings are there")
     if plan.missing and plan.trains:
         task = plan.search.task(plan.seeds[0])
-        _ = task.data  # what is wrong with the data is said now
+        _require_data(plan, task)
         if (work := plan.work(task)) is not None:
             _say_how_long(plan.search, work, len(plan.missing), options)
     deadline = _deadline(options)
@@ -393,16 +408,16 @@ def _retrain(
 
 def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:
     """Says, without a GPU, what so many searches with `work` MACs in all will take."""
-    from benchmark.training import pace, train
+    from benchmark.training import devices, pace
 
-    device = train.device_named(options.device)
+    device = devices.device_named(options.device)
     if device.type != "cpu":
         return
     at_once = min(options.together, pace.default_together(search.recipe, device))
     rounds = -(-searches // at_once) / searches
     duration = pace.measure_speed(search.space, search.recipe, device).readable(work * rounds)
     threads = f"{search.recipe.threads} threads" if search.recipe.threads > 1 else "1 thread"
-    cli.say(f"on the CPU: {duration} on this machine ({train.device_label(device)}, {threads}, measured)")
+    cli.say(f"on the CPU: {duration} on this machine ({devices.device_label(device)}, {threads}, measured)")
     if options.recipe != "smoke":
         cli.say(f"to see it work in minutes: python -m benchmark.evaluate --method {options.method} --recipe smoke")
 

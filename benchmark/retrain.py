@@ -85,9 +85,9 @@ def _record(ledger: Ledger, run: Run, out: str) -> Mapping[str, Any] | None:
 def _train(ledger: Ledger, missing: Sequence[Run], options: argparse.Namespace) -> bool:
     """Whether Ctrl-C ended it."""
     from benchmark.datasets import named
-    from benchmark.training import train
+    from benchmark.training import devices, train
 
-    space, recipe, device = ledger.space, ledger.recipe, train.device_named(options.device)
+    space, recipe, device = ledger.space, ledger.recipe, devices.device_named(options.device)
     dataset = named.load(recipe.dataset, options.data).reduced(recipe)
     ledger.prepare()
     works = {run: train.work(space, run.config, recipe, len(dataset.train), len(dataset.test)) for run in missing}

@@ -56,16 +56,17 @@ class TrainRun:
     def _train(
         self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]
     ) -> Generator[None, None, bool | None]:
-        from benchmark.training import engine, train
+        from benchmark.training import devices, engine
+        from benchmark.training.train import Training
 
-        ledger, device = self.ledger, train.device_named(self.device)
+        ledger, device = self.ledger, devices.device_named(self.device)
         dataset = _dataset(ledger.recipe.dataset, self.data_root, self.loader, device)
         chosen = engine.working_engine(self.engine, ledger.space, ledger.recipe, device)
         path = ledger.checkpoint_path(run)
-        steps = train.training(
-            ledger.space, run.config, run.seed, ledger.recipe, dataset, device, path, stop, chosen, _probe(self.probe)
+        training = Training(
+            ledger.space, run.config, run.seed, ledger.recipe, dataset, device, chosen, _probe(self.probe)
         )
-        turns = engine.taking_turns(steps, device)
+        turns = engine.taking_turns(training.steps(path, stop), device)
         reported = 0.0
         try:
             while True:
@@ -84,7 +85,7 @@ class TrainRun:
         if outcome is None:
             return None
         results, seconds = outcome
-        numerics = train.numerics(ledger.recipe, device, dataset, chosen)
+        numerics = devices.numerics(ledger.recipe, device, dataset, chosen)
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         timings = {"seconds": round(seconds, 3), "finished": finished, "together": self.together}
         if self.sharing > 1:
@@ -99,11 +100,11 @@ class TrainRun:
 
     def room(self) -> bool:
         """Whether another run fits beside those under way, which is known once they have recorded their steps."""
-        from benchmark.training import engine, train
+        from benchmark.training import devices, engine
 
         if any(steps <= engine.WARM_UP for steps in self.under_way.values()):
             return False
-        return engine.room_for_another(train.device_named(self.device), len(self.under_way))
+        return engine.room_for_another(devices.device_named(self.device), len(self.under_way))
 
 
 def _probe(name: str | None) -> Callable[[Any], dict[str, Any]] | None:
@@ -122,11 +123,11 @@ def _dataset(name: str, root: str | None, loader: str, device: Any) -> Any:
 
 def say_how_long(space: PoolingSpace, recipe: Recipe, device: Any, together: int, work: float) -> None:
     """One line, measured, for so many MACs of work on a CPU."""
-    from benchmark.training import pace, train
+    from benchmark.training import devices, pace
 
     at_once = min(together, pace.default_together(recipe, device))
     duration = pace.measure_speed(space, recipe, device).readable(work / at_once)
-    cli.say(f"on the CPU: {duration} on this machine ({train.device_label(device)}, {together} at once, measured)")
+    cli.say(f"on the CPU: {duration} on this machine ({devices.device_label(device)}, {together} at once, measured)")
 
 
 def train_runs(
@@ -142,9 +143,9 @@ def train_runs(
     works: MACs of each run. options: `data`, `device`, `engine`, `loader` and `stop_after` as the flags give them.
     """
     from benchmark.running.progress import ProgressLine
-    from benchmark.training import train
+    from benchmark.training import devices
 
-    on_cpu = train.device_named(options.device).type == "cpu"
+    on_cpu = devices.device_named(options.device).type == "cpu"
     slots = 1 if on_cpu else together  # on a GPU, runs are streams of one process
     code = provenance.code_version()
     function = TrainRun(

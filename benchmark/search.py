@@ -25,6 +25,7 @@ from benchmark.running import files
 from benchmark.running.launch import Spoiled
 from benchmark.scoring.ranking import Ranking, holdable, ranking_json, read_ranking, scores_csv
 from benchmark.spaces.space import PoolingSpace
+from nas_methods.stamps import is_same_code
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,7 @@ class Search:
     data_root: str | None
     device: str
     engine: str
-    method_code: dict[str, int | str]  # of what `nas_methods.code_of` said when the search began
+    method_code: dict[str, int | str]  # of what `nas_methods.stamps` said when the search began
     made_by: dict[str, Any]
     terms: files.Terms = field(default_factory=files.Terms)
     traceback: bool = False  # whether an error is also told as Python does, for whoever writes the method
@@ -86,7 +87,7 @@ class Search:
             return False
         path = self.path(seed)
         made = read_ranking(path).provenance.get("method_code")
-        if not nas_methods.is_same_code(made, self.method_code):
+        if not is_same_code(made, self.method_code):
             now = ", ".join(f"{part} {version}" for part, version in self.method_code.items())
             raise UsageError(
                 f"{path} was made by other code than that of now ({now}): --fresh searches again, or use another --out"
@@ -96,9 +97,9 @@ class Search:
         return True
 
     def task(self, seed: int, **more: Any) -> nas_methods.Task:
-        from benchmark.training import train
+        from benchmark.training import devices
 
-        device = str(train.device_named(self.device))
+        device = str(devices.device_named(self.device))
         halves = partial(self._halves, seed, more.get("engine", "eager"))
         if not nas_methods.trains(nas_methods.load(self.method)):
             halves = partial(_refuse_data, self.name)
@@ -109,9 +110,9 @@ class Search:
         from benchmark.datasets.batches import Batches
         from benchmark.datasets.halves import split_in_half, store_split
         from benchmark.spaces import networks
-        from benchmark.training import train
+        from benchmark.training import devices
 
-        device = train.device_named(self.device)
+        device = devices.device_named(self.device)
         dataset = named.load(self.recipe.dataset, self.data_root)
         split = split_in_half(len(dataset.train), self.recipe.split_seed)
         store_split(split, dataset, self.folder / "splits")
@@ -125,7 +126,7 @@ class Search:
             networks.initialise(made, seed, model)
             return made
 
-        facts = train.numerics(self.recipe, device, dataset, engine)
+        facts = devices.numerics(self.recipe, device, dataset, engine)
         facts["split"] = {"seed": split.seed, "sha256": split.sha256}
         facts["method_code"] = self.method_code  # a checkpoint of other code is not resumed
         return nas_methods.Halves(halves[0], halves[1], network, facts)
@@ -160,9 +161,9 @@ class Search:
         self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool], checkpoint: Path
     ) -> Ranking | None:
         """The method's ranking with all that is known of how it came about; None when asked to stop."""
-        from benchmark.training import engine, train
+        from benchmark.training import devices, engine
 
-        device, method = train.device_named(self.device), self.instance()
+        device, method = devices.device_named(self.device), self.instance()
         chosen = "eager"
         if nas_methods.trains(method):
             affine = getattr(method, "affine", False)

@@ -26,9 +26,10 @@ from benchmark.scoring.ranking import Ranking
 from benchmark.spaces import costs
 from benchmark.spaces.space import PoolingSpace
 from benchmark.streams import stream
+from benchmark.training.checkpoint import Checkpoint
 from benchmark.training.engine import Learner
 from benchmark.training.engine import learners as make_learners
-from benchmark.training.train import Checkpoint, learning_rate
+from benchmark.training.schedule import learning_rate
 from nas_methods import Stopped, Task
 
 VERSION = 1

@@ -143,7 +143,8 @@ def our_side(task: tuple[Task, Barrier], report: Callable[[Any], None], stop: Ca
     def progress(fraction: float, facts: Mapping[str, Any]) -> None:
         over[0] = window.event()
 
-    train.train_alone(SPACE, what.config, 0, what.recipe, dataset, CPU, None, progress, lambda: over[0])
+    training = train.Training(SPACE, what.config, 0, what.recipe, dataset, CPU)
+    training.run(progress=progress, stop=lambda: over[0])
     tested = Window(what.seconds * EVALUATED, barrier)
     _our_evaluation(dataset, what.config, what.recipe, tested.event)
     report(

@@ -20,6 +20,7 @@ from benchmark.running.launch import Spoiled
 from benchmark.search import Search
 from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Row
+from nas_methods import stamps
 from tests.machine import FAST, PRECISION
 
 SPACE = load_space()
@@ -391,6 +392,7 @@ from benchmark import Ranking
 
 @dataclass(frozen=True)
 class Method:
+    trains = False
     target: int = 2
 
     def rank(self, task):
@@ -443,6 +445,22 @@ def test_a_broken_file_is_refused_in_one_line(refused, tmp_path, text, said):
     line = refused("--method", file, "--out", tmp_path / "out")
     assert said in line
     assert not (tmp_path / "out").exists()
+
+
+def test_without_data_an_author_hears_how_a_method_says_that_it_looks_at_none(run, tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", offline)
+    file = tmp_path / "mine.py"
+    words = ["--method", file, "--data", tmp_path / "empty", "--out", tmp_path / "out"]
+    file.write_text(MINE.replace("    trains = False\n", ""))
+    code, out, err = run(*words)
+    assert (code, out) == (1, "")
+    assert "CIFAR-10 is not in" in err.splitlines()[-1]
+    assert err.endswith("If method 'mine' looks at no image, say so in its class: trains = False\n")
+    file.write_text(MINE)
+    assert run(*words)[0] == 0
 
 
 def test_a_method_that_fails_while_it_ranks_is_told_in_one_line_each(run, tmp_path):
@@ -502,7 +520,7 @@ def test_a_fault_of_the_device_ends_the_process_and_not_only_the_seed(tmp_path, 
     file = tmp_path / "mine.py"
     file.write_text(MINE.partition("        return")[0] + "        raise RuntimeError('an illegal memory access')\n")
     recipe = SearchRecipe.preset("smoke", dataset="synthetic")
-    given = (SPACE, recipe, tmp_path, None, "cpu", "eager", nas_methods.code_of(str(file)), {})
+    given = (SPACE, recipe, tmp_path, None, "cpu", "eager", stamps.code_of(str(file)), {})
     search = Search(str(file), {}, *given)
     with pytest.raises(RuntimeError, match="illegal"):
         search(0, lambda news: None, lambda: False)
@@ -617,11 +635,12 @@ HASTY = """
 import time
 from pathlib import Path
 from benchmark import cli, evaluate
-from benchmark.training import pace, train
-train.CHECKPOINT_SECONDS = -1.0
+from benchmark.training import checkpoint, pace
+from benchmark.training.checkpoint import Checkpoint
+checkpoint.CHECKPOINT_SECONDS = -1.0
 pace.measure_speed = lambda *_: pace.Speed(1e10, 1e10)
-save = train.Checkpoint.save
-train.Checkpoint.save = lambda self, state: (save(self, state), time.sleep(600))
+save = Checkpoint.save
+Checkpoint.save = lambda self, state: (save(self, state), time.sleep(600))
 if __name__ == "__main__":
     cli.command(evaluate.main)
 """
@@ -629,7 +648,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill")
 def test_killed_midway_and_started_again_the_ranking_is_the_same(searched, tmp_path, environment, capfd, monkeypatch):
-    from benchmark.training.train import read_checkpoint
+    from benchmark.training.checkpoint import read_checkpoint
 
     undisturbed, table = searched
     script = tmp_path / "hasty.py"

@@ -64,10 +64,12 @@ def lasting(record):
 @pytest.fixture(scope="module")
 def alone():
     """The results of the same training without any command."""
-    from benchmark.training import train
+    import torch
+
+    from benchmark.training.train import Training
 
     architecture = SPACE.architecture(FOUND)
-    return train.train_alone(SPACE, architecture, 3, RECIPE, named.load("synthetic"), train.device_named("cpu"))[0]
+    return Training(SPACE, architecture, 3, RECIPE, named.load("synthetic"), torch.device("cpu")).run()[0]
 
 
 def test_a_find_outside_the_space_is_trained_once_as_found(run, words, tmp_path, alone):  # noqa: F811

@@ -263,10 +263,10 @@ def imagenet(root: Path) -> dict[str, tuple[list[tuple[Path, int]], tuple[str, .
 FOLDERS = {"food101": food101, "imagenet": imagenet}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def arguments() -> cli.Parser:
     parser = cli.Parser(prog="python -m benchmark.datasets.ffcv", description=__doc__)
     parser.add_argument("verb", choices=["write"], help="write: a .beton for each split, where it is not there yet")
-    parser.add_argument("dataset", choices=[*datasheets.names(), *FOLDERS])
+    parser.add_argument("dataset", choices=[*datasheets.names(), *FOLDERS], help="which one")
     cli.add_data(parser)
     folders = parser.add_argument_group("of image folders")
     folders.add_argument("--images", metavar="DIR", help="the folder that holds them")
@@ -277,7 +277,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--quality", type=cli.positive, metavar="Q", help="as JPEG of this quality; default: raw pixels"
     )
     folders.add_argument("--to-rgb", action="store_true", help="convert images that are not RGB, refused otherwise")
-    options = parser.parse(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = arguments().parse(argv)
     from_folder = options.dataset in FOLDERS
     if from_folder != (options.images is not None):
         raise UsageError(f"{options.dataset} {'needs' if from_folder else 'takes no'} --images DIR")

@@ -43,8 +43,7 @@ def load(name: str, root: Path | str | None = None, download: bool = True) -> Da
     return sheet.load(Path(root) if root is not None else default_root(), download)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m benchmark.datasets [NAME] [--data DIR]`: has a data set in place, or says why not."""
+def arguments() -> Parser:
     parser = Parser(
         prog="python -m benchmark.datasets",
         description="Checks a data set's files, and fetches them where they are missing.",
@@ -52,7 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     on_disk = [name for name in datasheets.names() if datasheets.datasheet(name).checksum]
     parser.add_argument("dataset", nargs="?", default="cifar10", choices=on_disk, help="default %(default)s")
     add_data(parser)
-    options = parser.parse(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m benchmark.datasets [NAME] [--data DIR]`: has a data set in place, or says why not."""
+    options = arguments().parse(argv)
     found = load(options.dataset, options.data)
     title = datasheets.datasheet(options.dataset).title
     place = options.data or default_root()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 from benchmark.errors import UsageError
@@ -126,11 +127,21 @@ def verdict(one: Sequence[Ranking], other: Sequence[Ranking], table: GroundTruth
     the table has one seed only, its noise is not known and is left out.
     Raises UsageError for no rankings, and for a table that is incomplete or of another space.
     """
+    return verdicts({"one": one, "other": other}, table, draws=draws)["one", "other"]
+
+
+def verdicts(
+    entrants: Mapping[str, Sequence[Ranking]], table: GroundTruth, *, draws: int = 2000
+) -> dict[tuple[str, str], Verdict]:
+    """The `verdict` of every two of them, number for number; each ranking is held against the draws once.
+
+    Raises UsageError as `verdict` does.
+    """
     import numpy as np
 
-    for ranking in (*one, *other):
+    for ranking in (ranking for group in entrants.values() for ranking in group):
         _require_same(ranking, table)
-    if not one or not other:
+    if not all(entrants.values()):
         raise UsageError("a verdict needs a ranking of each of two methods")
     generator = np.random.default_rng(0)
     means = np.array([row.mean for row in table.rows])
@@ -138,19 +149,26 @@ def verdict(one: Sequence[Ranking], other: Sequence[Ranking], table: GroundTruth
     tables = np.tile(means, (draws, 1))
     if all(row.n > 1 for row in table.rows):
         tables = redraw(table.rows, estimates(table.rows), draws, generator)
+    state = generator.bit_generator.state  # every pair draws its seeds from here
+    taus: dict[str, np.ndarray] = {}
+    plain: dict[str, float] = {}
+    for label, group in entrants.items():
+        scores = [np.array(ranking.scores) for ranking in group]
+        taus[label] = np.stack([kendall(tables, s, copies) for s in scores], axis=1)
+        plain[label] = math.fsum(float(kendall(means[None], s)[0]) for s in scores) / len(scores)
 
-    def drawn(rankings: Sequence[Ranking]) -> np.ndarray:
-        taus = np.stack([kendall(tables, np.array(ranking.scores), copies) for ranking in rankings], axis=1)
-        which = generator.integers(len(rankings), size=taus.shape)
-        return np.take_along_axis(taus, which, axis=1).mean(axis=1)
+    def drawn(label: str) -> np.ndarray:
+        which = generator.integers(taus[label].shape[1], size=taus[label].shape)
+        return np.take_along_axis(taus[label], which, axis=1).mean(axis=1)
 
-    def plain(rankings: Sequence[Ranking]) -> float:
-        return math.fsum(float(kendall(means[None], np.array(r.scores))[0]) for r in rankings) / len(rankings)
-
-    interval = percentiles(drawn(one) - drawn(other))
-    if interval is None:
-        raise UsageError(f"table {table.name} has one accuracy everywhere: it cannot tell two methods apart")
-    return Verdict(plain(one) - plain(other), interval)
+    found = {}
+    for one, other in combinations(entrants, 2):
+        generator.bit_generator.state = state
+        interval = percentiles(drawn(one) - drawn(other))
+        if interval is None:
+            raise UsageError(f"table {table.name} has one accuracy everywhere: it cannot tell two methods apart")
+        found[one, other] = Verdict(plain[one] - plain[other], interval)
+    return found
 
 
 def _require_same(ranking: Ranking, table: GroundTruth) -> None:

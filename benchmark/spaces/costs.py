@@ -7,19 +7,26 @@ FLOP counter (one MAC = two of its FLOPs), against which a test checks every con
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
-from benchmark.spaces.space import Backbone, Config, PoolingSpace, require_trainable
+from benchmark.spaces.space import Config, PoolingSpace, require_trainable
 
 
-def _convolutions(backbone: Backbone) -> list[tuple[int, int, int, int]]:
-    """(layer, channels in, channels out, kernel side) of every convolution."""
-    stem, *_ = widths = backbone.widths
-    found = [(0, 3, stem, 3)]
-    for layer, (before, after) in enumerate(pairwise(widths), start=1):
-        found += [(layer, before, after, 3), (layer, after, after, 3)]
+def _convolutions(space: PoolingSpace, path: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    """(channels in, channels out, kernel side, side of what it puts out) of every convolution along a path."""
+    backbone = require_trainable(space)
+    sides = [space.sizes[r] for r in path]
+    if backbone.stem == "cifar":
+        found = [(3, backbone.widths[0], 3, sides.pop(0))]
+    else:
+        found = [(3, backbone.widths[0], 7, backbone.side // 2)]
+    for (before, width, after), side in zip(backbone.blocks, sides, strict=True):
+        if backbone.block == "basic":
+            kinds = [(before, after, 3), (after, after, 3)]
+        else:
+            kinds = [(before, width, 1), (width, width, 3), (width, after, 1)]
         if before != after:  # the projection of the skip connection
-            found.append((layer, before, after, 1))
+            kinds.append((before, after, 1))
+        found += [(*kind, side) for kind in kinds]
     return found
 
 
@@ -33,9 +40,8 @@ def macs(space: PoolingSpace, config: Config | str | Iterable[int], classes: int
 
 def path_macs(space: PoolingSpace, path: Sequence[int], classes: int | None = None) -> int:
     """MACs of one image's forward pass along a path (`networks.ResNet.forward`), falling or rising."""
-    backbone = require_trainable(space)
-    convolutions = sum(i * o * k * k * space.sizes[path[layer]] ** 2 for layer, i, o, k in _convolutions(backbone))
-    return convolutions + backbone.widths[-1] * (classes or space.classes)
+    convolutions = sum(i * o * k * k * side**2 for i, o, k, side in _convolutions(space, path))
+    return convolutions + require_trainable(space).features * (classes or space.classes)
 
 
 def parameters(space: PoolingSpace, affine: bool = True, classes: int | None = None) -> int:
@@ -43,8 +49,7 @@ def parameters(space: PoolingSpace, affine: bool = True, classes: int | None = N
 
     affine=True counts batch norm's scale and shift (stand-alone networks); supernets have none.
     """
-    backbone = require_trainable(space)
-    convolutions = _convolutions(backbone)
-    weights = sum(i * o * k * k for _, i, o, k in convolutions)
-    norms = sum(2 * o for _, _, o, _ in convolutions) if affine else 0
-    return weights + norms + (backbone.widths[-1] + 1) * (classes or space.classes)
+    convolutions = _convolutions(space, space.default.path)
+    weights = sum(i * o * k * k for i, o, k, _ in convolutions)
+    norms = sum(2 * o for _, o, _, _ in convolutions) if affine else 0
+    return weights + norms + (require_trainable(space).features + 1) * (classes or space.classes)

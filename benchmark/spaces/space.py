@@ -81,26 +81,42 @@ class Path:
 
 Architecture = Config | Path
 
+EXPANSION = {"basic": 1, "bottleneck": 4}  # channels out of a block, in multiples of its width
+
 
 @dataclass(frozen=True)
 class Backbone:
     """The network whose poolings a space places. Raises UsageError for a kind of block or stem that is not built.
 
-    block   basic: two conv3x3 with batch norm and a skip (He et al., 2016)
-    widths  channels of each searched layer
-    stem    cifar: conv3x3, searched as layer 1, whose width is the first
+    block   basic: two conv3x3 with batch norm and a skip; bottleneck: conv1x1, conv3x3 and conv1x1, the last of four times
+            the width (He et al., 2016)
+    widths  of each searched layer, in channels
+    stem    cifar: conv3x3, searched as layer 1, whose width is the first; imagenet: conv7x7 of stride 2 and a max-pool of
+            stride 2, fixed and not searched, as wide as layer 1
     side    of the images, in pixels
     """
 
-    block: Literal["basic"]
+    block: Literal["basic", "bottleneck"]
     widths: tuple[int, ...]
-    stem: Literal["cifar"]
+    stem: Literal["cifar", "imagenet"]
     side: int
 
     def __post_init__(self) -> None:
         for name, valid in values_of(type(self)).items():
             if (value := getattr(self, name)) not in valid:
                 raise UsageError(f"no backbone is built with the {name} '{value}': {choices(value, valid)}")
+
+    @property
+    def blocks(self) -> tuple[tuple[int, int, int], ...]:
+        """(channels in, width, channels out) of every block, in order. A searched stem is layer 1 and no block."""
+        widths = self.widths[1:] if self.stem == "cifar" else self.widths
+        after = [EXPANSION[self.block] * width for width in widths]
+        return tuple(zip((self.widths[0], *after[:-1]), widths, after, strict=True))
+
+    @property
+    def features(self) -> int:
+        """Channels of the last layer, which the classifier sees."""
+        return self.blocks[-1][2]
 
 
 @dataclass(frozen=True)
@@ -230,6 +246,8 @@ class PoolingSpace:
 
 
 _RESNET20 = Backbone("basic", (16,) + 3 * (16,) + 3 * (32,) + 3 * (64,), "cifar", 32)
+_RESNET18 = 2 * (64,) + 2 * (128,) + 2 * (256,) + 2 * (512,)  # widths of the blocks
+_RESNET50 = 3 * (64,) + 4 * (128,) + 6 * (256,) + 3 * (512,)
 
 # Paper, Table 5. The stem is counted as a searched layer on CIFAR; on Food-101 and ImageNet the stem
 # and the first max-pool are fixed and not counted.
@@ -237,10 +255,38 @@ SPACES = {
     space.name: space
     for space in (
         PoolingSpace("resnet20-cifar10", (32, 16, 8), 10, Config((4, 3, 3)), "cifar10", _RESNET20),
-        PoolingSpace("resnet18-cifar10", (32, 16, 8, 4), 9, Config((3, 2, 2, 2)), "cifar10"),
-        PoolingSpace("resnet50-cifar100", (32, 16, 8, 4), 17, Config((4, 4, 6, 3)), "cifar100"),
-        PoolingSpace("resnet50-food101", (56, 28, 14, 7), 16, Config((3, 4, 6, 3)), "food101"),
-        PoolingSpace("resnet18-imagenet", (56, 28, 14, 7), 8, Config((2, 2, 2, 2)), "imagenet"),
+        PoolingSpace(
+            "resnet18-cifar10",
+            (32, 16, 8, 4),
+            9,
+            Config((3, 2, 2, 2)),
+            "cifar10",
+            Backbone("basic", (64, *_RESNET18), "cifar", 32),
+        ),
+        PoolingSpace(
+            "resnet50-cifar100",
+            (32, 16, 8, 4),
+            17,
+            Config((4, 4, 6, 3)),
+            "cifar100",
+            Backbone("bottleneck", (64, *_RESNET50), "cifar", 32),
+        ),
+        PoolingSpace(
+            "resnet50-food101",
+            (56, 28, 14, 7),
+            16,
+            Config((3, 4, 6, 3)),
+            "food101",
+            Backbone("bottleneck", _RESNET50, "imagenet", 224),
+        ),
+        PoolingSpace(
+            "resnet18-imagenet",
+            (56, 28, 14, 7),
+            8,
+            Config((2, 2, 2, 2)),
+            "imagenet",
+            Backbone("basic", _RESNET18, "imagenet", 224),
+        ),
     )
 }
 

@@ -26,6 +26,7 @@ from benchmark.spaces.space import Config, PoolingSpace, load_space
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
 
 SCHEMA = 1
 LOSS_DECIMALS = 5  # of the losses in a table; accuracies are kept as they are
@@ -378,6 +379,15 @@ class GroundTruth:
             std = nan if row.std is None else row.std
             lines.append([self.space.number(row.config), str(row.config), row.mean, std, row.n, *seeds])
         return pandas.DataFrame(lines, columns=[*COLUMNS, *(f"seed{seed}" for seed in self.seeds)])
+
+    def to_xarray(self) -> xarray.DataArray:
+        """The numbers with named axes (config, seed, epoch, metric), or (config, metric) where only means are known.
+
+        Raises UsageError where xarray is not installed.
+        """
+        from benchmark.tables.arrays import named_axes
+
+        return named_axes(self)
 
     def verify(self) -> str:
         """The hash of the content, recomputed. Raises UsageError unless it is the one that the header states."""

@@ -52,7 +52,7 @@ def test_it_is_the_mean_rank_of_the_trained_network(probed, tmp_path):
     """Of all convolutions and both sides, after the last update of each epoch: those of a checkpoint after the third."""
     asked = iter(range(10**9))
     assert build(tmp_path, "rank", lambda: next(asked) == 3 * 24 - 1) is None
-    from benchmark.training.train import read_checkpoint
+    from benchmark.training.checkpoint import read_checkpoint
 
     state = read_checkpoint(Ledger.under(tmp_path, SPACE, RECIPE).checkpoint_path(RUN))["state"]
     assert state["step"] == 3 * 24

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from benchmark import cli
-from benchmark.datasets import crops, named, sets
+from benchmark.datasets import cifar, crops, named, sets
 from benchmark.datasets.batches import Batches
 from benchmark.datasets.halves import split_in_half, store_split
-from benchmark.datasets.known import cifar10
+from benchmark.datasets.known import cifar10, cifar100
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 
@@ -217,7 +217,7 @@ def test_reduced_takes_the_first_of_each_set(tiny_dataset):
 def test_unknown_data_sets_are_refused_with_the_list():
     message = one_line(lambda: named.load("mnist"), UsageError)
     assert "'mnist'" in message
-    assert "cifar10, synthetic" in message
+    assert "cifar10, cifar100, " in message
 
 
 def test_synthetic_has_the_shape_of_cifar10():
@@ -315,7 +315,7 @@ def official(tmp_path, monkeypatch):
         (root / cifar10.CIFAR10_FOLDER / name).write_bytes(content)
         sums[name] = (hashlib.sha256(content).hexdigest(), len(content))
     monkeypatch.setattr(cifar10, "CIFAR10_FILES", sums)
-    monkeypatch.setattr(cifar10, "_download_cifar10", lambda root: pytest.fail("nothing may be downloaded here"))
+    monkeypatch.setattr(cifar, "fetch", lambda *_: pytest.fail("nothing may be downloaded here"))
     return root
 
 
@@ -487,7 +487,7 @@ def test_an_interrupted_download_leaves_no_half_made_folder(tmp_path, fetch, err
 
 
 def test_a_download_is_checked_and_appears_whole(official, tmp_path, fetch, monkeypatch):
-    monkeypatch.undo()  # the real _download_cifar10 and checksums are wanted back, the small files not
+    monkeypatch.undo()  # the real download and checksums are wanted back, the small files not
     sums = {
         p.name: (hashlib.sha256(p.read_bytes()).hexdigest(), 0) for p in (official / cifar10.CIFAR10_FOLDER).iterdir()
     }
@@ -590,6 +590,53 @@ def test_cifar10_is_normalised_by_its_own_statistics(official_set):
         mean = (share * values).sum()
         assert mean == pytest.approx(official_set.mean[channel], abs=1e-4)
         assert np.sqrt((share * values**2).sum() - mean**2) == pytest.approx(official_set.std[channel], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def fine_set():
+    root = named.default_root()
+    if cifar100.CIFAR100.read(root)[1]:
+        pytest.skip(f"CIFAR-100 is not in {root}: set NASBENCH_POOLING_DATA to its folder")
+    return named.load("cifar100", root, download=False)
+
+
+@pytest.mark.real
+def test_cifar100_has_its_known_images(fine_set):
+    assert (len(fine_set.train), len(fine_set.test), fine_set.classes) == (50_000, 10_000, 100)
+    assert fine_set.train.labels.bincount().tolist() == [500] * 100
+    assert fine_set.test.labels.bincount().tolist() == [100] * 100
+    assert fine_set.train.labels[:5].tolist() == [19, 29, 0, 11, 1]  # cattle, dinosaur, apple, boy, aquarium fish
+    assert fine_set.train.pixels[0, 0, 0].tolist() == [255, 255, 255]
+    assert fine_set.checksum != cifar10.cifar10_checksum()
+
+
+@pytest.mark.real
+def test_cifar100_is_normalised_by_its_own_statistics(fine_set):
+    values = np.arange(256) / 255
+    for channel in range(3):
+        share = np.bincount(fine_set.train.pixels[..., channel].flatten().numpy(), minlength=256) / (50_000 * 1024)
+        mean = (share * values).sum()
+        assert mean == pytest.approx(fine_set.mean[channel], abs=1e-4)
+        assert np.sqrt((share * values**2).sum() - mean**2) == pytest.approx(fine_set.std[channel], abs=1e-4)
+
+
+def test_cifar100_has_fine_labels_in_two_files(tmp_path, monkeypatch):
+    """As CIFAR-10 in all else: the reader is one."""
+    folder, sums = tmp_path / "cifar-100-python", {}
+    folder.mkdir()
+    planes = np.random.default_rng(0).integers(0, 256, (6, 3072), dtype=np.uint8)
+    for name in ("train", "test"):
+        content = pickle.dumps({"data": planes, "fine_labels": [99, 0, 1, 2, 3, 4], "coarse_labels": [0] * 6})
+        (folder / name).write_bytes(content)
+        sums[name] = (hashlib.sha256(content).hexdigest(), len(content))
+    monkeypatch.setattr(cifar100, "CIFAR100", replace(cifar100.CIFAR100, files=sums))
+    found = named.load("cifar100", tmp_path, download=False)
+    assert found.train.labels.tolist() == found.test.labels.tolist() == [99, 0, 1, 2, 3, 4]
+    assert found.test.pixels[5, 1, 2].tolist() == planes[5, [34, 1058, 2082]].tolist()
+    (folder / "test").unlink()
+    message = one_line(lambda: named.load("cifar100", tmp_path), UsageError)
+    assert f"{folder / 'test'} is missing: remove {folder}" in message
+    assert "cifar-100-python.tar.gz" in message
 
 
 @pytest.mark.real

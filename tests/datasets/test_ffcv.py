@@ -35,7 +35,7 @@ from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 from benchmark.spaces.space import load_space
 from benchmark.tables.ledger import checksum
-from benchmark.training.train import train_alone
+from benchmark.training.train import Training
 
 CPU = torch.device("cpu")
 SPACE = load_space()
@@ -115,11 +115,11 @@ def test_a_training_is_the_resident_one_also_when_stopped_on_the_way(tiny_datase
     )
     held = replace(tiny_dataset, test=tiny_dataset.train.first(40))
     recipe = replace(RECIPE, train_images=64)
-    expected, _ = train_alone(SPACE, SPACE[0], 0, recipe, held, CPU)
-    assert train_alone(SPACE, SPACE[0], 0, recipe, other, CPU)[0] == expected
+    expected, _ = Training(SPACE, SPACE[0], 0, recipe, held, CPU).run()
+    assert Training(SPACE, SPACE[0], 0, recipe, other, CPU).run()[0] == expected
     path, taken = tmp_path / "run.pt", iter(range(1, 100))
-    assert train_alone(SPACE, SPACE[0], 0, recipe, other, CPU, path, stop=lambda: next(taken) == 6) is None
-    assert train_alone(SPACE, SPACE[0], 0, recipe, held, CPU, path)[0] == expected  # and goes on under another loader
+    assert Training(SPACE, SPACE[0], 0, recipe, other, CPU).run(path, stop=lambda: next(taken) == 6) is None
+    assert Training(SPACE, SPACE[0], 0, recipe, held, CPU).run(path)[0] == expected  # and goes on under another loader
 
 
 @pytest.mark.parametrize("kind", ["torchvision", "ffcv"])

@@ -11,7 +11,7 @@ from benchmark.errors import UsageError
 from benchmark.recipe import SearchRecipe
 from benchmark.search import Search
 from benchmark.training.engine import learners
-from benchmark.training.train import learning_rate
+from benchmark.training.schedule import learning_rate
 from nas_methods import conet
 from nas_methods.supernet import Feed
 from tests.machine import PRECISION

@@ -164,17 +164,26 @@ def test_unknown_spaces_are_refused_with_the_list(name):
     assert all(known in message for known in TABLE)
 
 
-def test_only_resnet20_can_be_trained_yet():
-    require_trainable(load_space("resnet20-cifar10"))
-    for name in set(TABLE) - {"resnet20-cifar10"}:
-        message = refusal(require_trainable, load_space(name))
-        assert name in message
-        assert "resnet20-cifar10" in message
+def test_a_space_without_a_backbone_can_be_enumerated_alone():
+    for name in TABLE:
+        assert require_trainable(load_space(name)) is load_space(name).backbone
+    message = refusal(require_trainable, PoolingSpace("odd", (2, 1), 2, Config((1, 1)), "synthetic"))
+    assert "odd can be enumerated but not trained" in message
+    assert "resnet20-cifar10" in message
 
 
 def test_a_backbone_of_an_unknown_kind_is_refused_with_the_list():
-    assert "block 'bottleneck': choose from basic" in refusal(Backbone, "bottleneck", (4, 8), "cifar", 32)
-    assert "stem 'imagenet': choose from cifar" in refusal(Backbone, "basic", (4, 8), "imagenet", 224)
+    assert "block 'wide': choose from basic, bottleneck" in refusal(Backbone, "wide", (4, 8), "cifar", 32)
+    assert "stem 'patches': choose from cifar, imagenet" in refusal(Backbone, "basic", (4, 8), "patches", 224)
+
+
+def test_blocks_follow_each_other():
+    """Of bottlenecks the width is that of the middle; a stem that is searched takes the place of the first block."""
+    assert Backbone("basic", (4, 4, 8), "cifar", 32).blocks == ((4, 4, 4), (4, 8, 8))
+    assert Backbone("bottleneck", (4, 4, 8), "cifar", 32).blocks == ((4, 4, 16), (16, 8, 32))
+    fixed = Backbone("bottleneck", (4, 4, 8), "imagenet", 64)
+    assert fixed.blocks == ((4, 4, 16), (16, 4, 16), (16, 8, 32))
+    assert fixed.features == 32
 
 
 def test_a_backbone_has_a_width_for_each_layer():
