@@ -212,7 +212,6 @@ def test_packages_hand_nothing_on():
         "scoring",
         "simulation",
         "simulation.optimizers",
-        "channels",
     ):
         assert imported_by(f"benchmark.{package}") == set()
 
