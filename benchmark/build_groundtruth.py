@@ -4,6 +4,7 @@
     python -m benchmark.build_groundtruth --recipe smoke                    # the same in minutes, to see it work
     python -m benchmark.build_groundtruth --epochs 10 --configs "[4,3,3]" --seeds 0
     python -m benchmark.build_groundtruth --probe rank                      # with the networks' mean rank by epoch
+    python -m benchmark.build_groundtruth --space resnet50-cifar100 --recipe smoke
     python -m benchmark.build_groundtruth --where slurm                     # as a job array: slurm/README.md
     python -m benchmark.build_groundtruth --status
 
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse(words)
     space = load_space(options.space)
     require_trainable(space)
-    configs = space.select(options.configs) if options.configs else space.configs
+    configs = _configs(space, options)
     recipe = _recipe(space, options)
     seeds = sorted(set(options.seeds))
     ledger = Ledger.under(options.out, space, recipe)
@@ -122,7 +123,18 @@ def _loaded(space: PoolingSpace, recipe: Recipe, options: Any) -> Any:
     from benchmark.datasets import loaders  # imports torch
 
     dataset = loaders.load(recipe.dataset, options.data, loader=options.loader)
-    return dataset.sized_for(space).reduced(recipe)
+    return dataset.sized_for(space, recipe.side).reduced(recipe)
+
+
+def _configs(space: PoolingSpace, options: Any) -> Sequence[Any]:
+    """What is asked for: all, unless some are named; of a large space, `smoke` takes a few."""
+    if options.configs:
+        return space.select(options.configs)
+    if options.recipe != "smoke":
+        return space.configs
+    if len(space.few) < len(space):
+        cli.say(f"smoke: {len(space.few)} of {len(space)} configurations (--configs 1-{len(space)} for all)")
+    return space.few
 
 
 def _recipe(space: PoolingSpace, options: Any) -> Recipe:

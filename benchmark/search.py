@@ -105,26 +105,28 @@ class Search:
         halves = partial(self._halves, seed, more.get("engine", "eager"))
         if not nas_methods.trains(nas_methods.load(self.method)):
             halves = partial(_refuse_data, self.name)
-        return nas_methods.Task(self.space, self.recipe, seed, device, halves, **more)
+        return nas_methods.Task(self.space.at(self.recipe.side), self.recipe, seed, device, halves, **more)
 
     def _halves(self, seed: int, engine: str) -> nas_methods.Halves:
         from benchmark.datasets import named
         from benchmark.datasets.batches import Batches
-        from benchmark.datasets.halves import split_in_half, store_split
+        from benchmark.datasets.halves import split_of, store_split
         from benchmark.spaces import networks
         from benchmark.training import devices
 
-        device = devices.device_named(self.device)
-        dataset = named.load(self.recipe.dataset, self.data_root).sized_for(self.space)
-        split = split_in_half(len(dataset.train), self.recipe.split_seed)
+        device, space = devices.device_named(self.device), self.space.at(self.recipe.side)
+        dataset = named.load(self.recipe.dataset, self.data_root).sized_for(self.space, self.recipe.side)
+        split = split_of(dataset, self.recipe.split_seed)
         store_split(split, dataset, self.folder / "splits")
         halves = [
-            Batches.of(dataset.train.subset(indices).first(count), dataset, self.recipe, device)
+            Batches.of(
+                dataset.train.subset(indices).first(count).scaled(self.recipe.side), dataset, self.recipe, device
+            )
             for indices, count in ((split.train, self.recipe.train_images), (split.validation, self.recipe.eval_images))
         ]
 
         def network(model: int, shared: bool = True, affine: bool = False) -> torch.nn.Module:
-            made = networks.ResNet(self.space, dataset.classes, affine=affine, shared=shared)
+            made = networks.ResNet(space, dataset.classes, affine=affine, shared=shared)
             networks.initialise(made, seed, model)
             return made
 

@@ -207,7 +207,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from benchmark.training import devices, engine, train  # imports torch, so faults of the claim come before it
 
     device = devices.device_named(options.device)
-    dataset = loaders.load(claim.recipe.dataset, options.data, loader=options.loader).sized_for(claim.space)
+    dataset = loaders.load(claim.recipe.dataset, options.data, loader=options.loader)
+    dataset = dataset.sized_for(claim.space, claim.recipe.side)
     if dataset.checksum != claim.checksum:
         raise UsageError(f"{claim.name} was made on another version of {dataset.name} than the one here: use its own")
     chosen = engine.working_engine(options.engine, claim.space, claim.recipe, device)

@@ -841,3 +841,21 @@ def test_an_author_who_edits_and_runs_again_removes_no_files(run, refused, tmp_p
     assert ".json.replaced and made again" in err
     assert json.loads(run(*words)[1])["method"]["tau"] == json.loads(out)["method"]["tau"]
     assert len(list((tmp_path / "out" / "rankings").glob("mine-*.json.replaced"))) == 1
+
+
+# Spaces without a table -------------------------------------------------------------------------------------------
+
+
+def test_a_space_without_a_table_is_searched_and_not_scored(run, refused, tmp_path):
+    code, out, err = run("--method", "macs", "--space", "resnet50-cifar100", "--out", tmp_path)
+    assert code == 0
+    assert "macs on resnet50-cifar100 (560 configurations), not scored: no table is given" in out
+    assert "seed 0 picks [14,1,1,1], 10,609.4 M MACs (8.68 of the default [4,4,6,3])" in out
+    assert "kept: " in err
+    code, out, _ = run("--method", "macs", "--space", "resnet50-cifar100", "--out", tmp_path, "--json")
+    said = json.loads(out)
+    assert (code, said["score"]) == (0, None)
+    assert said["picks"] == [{"seed": 0, "config": "[14,1,1,1]", "macs": 10609369088}]
+    assert "unknown space 'resnet50'" in refused("--method", "macs", "--space", "resnet50")
+    assert "not allowed with" in refused("--method", "macs", "--space", "resnet20-cifar10", "--table", "published")
+    assert "--method all is shown against a table" in refused("--method", "all", "--space", "resnet20-cifar10")

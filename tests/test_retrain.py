@@ -147,7 +147,7 @@ def test_a_find_that_names_no_network_is_told_in_one_line(run, words):  # noqa: 
 @pytest.mark.parametrize(("preset", "epochs"), [("paper", 100), ("smoke", 2)])
 def test_without_a_stated_recipe_the_preset_is_taken_in_the_precision_of_the_search(preset, epochs):
     search = SearchRecipe.preset(preset, precision="fp32", epochs=7, lr=0.5)
-    recipe = ground_truth_recipe(load_table("published"), preset, search)
+    recipe = ground_truth_recipe(load_space(), load_table("published"), preset, search)
     assert recipe == Recipe.preset(preset, precision="fp32")
     assert recipe.epochs == epochs
 
@@ -155,7 +155,7 @@ def test_without_a_stated_recipe_the_preset_is_taken_in_the_precision_of_the_sea
 def test_the_recipe_that_the_table_states_rules():
     stated = {"recipe": RECIPE.to_dict(), "recipe_hash": RECIPE.hash}
     table = GroundTruth.from_rows("t", SPACE, [Row(SPACE[0], 1.0, 0.1, 3)], Origin("synthetic", **stated))
-    assert ground_truth_recipe(table, "paper", SearchRecipe()) == RECIPE
+    assert ground_truth_recipe(table.space, table, "paper", SearchRecipe()) == RECIPE
 
 
 def test_only_one_search_at_a_time_can_be_retrained(refused):  # noqa: F811

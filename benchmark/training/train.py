@@ -87,10 +87,10 @@ class Training:
         checkpoint: the file from which it goes on and into which it is kept; None keeps nothing.
         """
         torch.set_num_threads(self.recipe.threads)
-        dataset = self.dataset.sized_for(self.space).reduced(self.recipe)
+        dataset = self.dataset.sized_for(self.space, self.recipe.side).reduced(self.recipe)
         train_set = served(dataset.train, dataset, self.recipe, self.device)
         test_set = served(dataset.test, dataset, self.recipe, self.device)
-        network = networks.ResNet(self.space, dataset.classes)
+        network = networks.ResNet(self.space.at(self.recipe.side), dataset.classes)
         networks.initialise(network, self.seed)
         (learner,) = learners([network], self.recipe, self.device, self.engine)
         stamp = {"recipe": self.recipe.hash, "config": str(self.config), "seed": self.seed}
@@ -226,8 +226,6 @@ class _Stand:
 
 def work(space: PoolingSpace, config: Architecture, recipe: Recipe, train_images: int, eval_images: int) -> float:
     """MACs of a whole training: three forward passes per trained image, one per tested image."""
-    return (
-        costs.path_macs(space, config.path, datasheet(recipe.dataset).classes)
-        * recipe.epochs
-        * (3 * train_images + eval_images)
-    )
+    classes = datasheet(recipe.dataset).classes
+    macs = costs.path_macs(space.at(recipe.side), config.path, classes)
+    return macs * recipe.epochs * (3 * train_images + eval_images)

@@ -240,6 +240,26 @@ def test_learning_rate_is_a_cosine_from_lr_to_zero():
     assert learning_rate(recipe, 0, 1) == 0.1
 
 
+@pytest.mark.parametrize(
+    ("space", "epochs", "rates"),
+    [  # the rate from an epoch on, of the paper
+        ("resnet18-cifar10", 400, {0: 0.1, 199: 0.1, 200: 0.01, 299: 0.01, 300: 0.001, 399: 0.001}),
+        (
+            "resnet50-cifar100",
+            250,
+            {0: 0.1, 59: 0.1, 60: 0.02, 119: 0.02, 120: 0.004, 159: 0.004, 160: 0.0008, 249: 0.0008},
+        ),
+    ],
+)
+def test_multi_step_rates_are_those_of_the_paper(space, epochs, rates):
+    recipe = load_space(space).preset(Recipe, "paper")
+    assert recipe.epochs == epochs
+    for steps in (1, 7, 195):  # of an epoch
+        for epoch, rate in rates.items():
+            for step in (epoch * steps, (epoch + 1) * steps - 1):
+                assert learning_rate(recipe, step, epochs * steps) == pytest.approx(rate), (steps, step)
+
+
 def test_the_schedule_steps_once_per_batch_over_the_whole_training(tiny_dataset, monkeypatch):
     rates = []
     learn = Learner.learn
