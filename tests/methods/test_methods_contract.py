@@ -24,9 +24,9 @@ from nas_methods.supernet import Sampler
 
 METHODS = nas_methods.built_in()
 CONSTANT = {"params"}  # which end in a line that says so, and rank nothing
-# Those that train one network for all paths at once, so that no planted order of paths can show; what is planted for
-# them instead, their own tests look for.
-MIXING = ("darts",)
+# Those that train one network for all paths at once, or none at all, so that no planted order of paths can show; what
+# is planted for them instead, their own tests look for.
+MIXING = ("darts", "zero_cost")
 
 # What else a method's options make of it: these must keep the contract as the defaults do.
 OPTIONS = {
