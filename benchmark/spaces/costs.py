@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 from benchmark.spaces.space import Backbone, Config, PoolingSpace, require_trainable
 
@@ -31,10 +32,11 @@ def macs(space: PoolingSpace, config: Config | str | Iterable[int], classes: int
     return path_macs(space, space[space.index(config)].path, classes)
 
 
-def path_macs(space: PoolingSpace, path: Sequence[int], classes: int | None = None) -> int:
-    """MACs of one image's forward pass along a path (`networks.ResNet.forward`), falling or rising."""
+def path_macs(space: PoolingSpace, path: Sequence[Any], classes: int | None = None) -> int:
+    """MACs of one image's forward pass along a path (`networks.ResNet.forward`): of indices, falling or rising, or of sizes."""
     backbone = require_trainable(space)
-    convolutions = sum(i * o * k * k * space.sizes[path[layer]] ** 2 for layer, i, o, k in _convolutions(backbone))
+    pixels = [r[0] * r[1] if isinstance(r, tuple) else space.sizes[r] ** 2 for r in path]
+    convolutions = sum(i * o * k * k * pixels[layer] for layer, i, o, k in _convolutions(backbone))
     return convolutions + backbone.widths[-1] * (classes or space.classes)
 
 
