@@ -31,7 +31,8 @@ from benchmark.scoring.ranking import NO_RANKING, NoRanking, Ranking
 from benchmark.spaces import costs
 from benchmark.spaces.space import Config
 from benchmark.streams import stream
-from nas_methods import Busy, Stopped, Task, code_of, proxies
+from nas_methods import Busy, Stopped, Task, proxies
+from nas_methods.stamps import code_of
 
 VERSION = 1
 
