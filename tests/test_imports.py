@@ -265,7 +265,7 @@ def test_only_commands_load_methods_and_a_search_knows_no_answers():
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("launch", {"running.worker"}),
+        ("launch", {"cli", "running.worker"}),
         ("worker", {"errors"}),
         ("slurm", {"errors"}),
         ("cluster", {"cli", "errors", "given", "running.files", "running.node", "running.slurm"}),
