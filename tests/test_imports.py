@@ -35,7 +35,7 @@ FLOORS = [
     {"datasets", "tables"},
     {"training", "scoring"},
     {"nas_methods", "simulation"},
-    {"runs", "search"},
+    {"runs", "search", "adapters"},
     {"retrain"},
     set(COMMANDS),
 ]
@@ -209,6 +209,7 @@ def test_packages_hand_nothing_on():
         "scoring",
         "simulation",
         "simulation.optimizers",
+        "adapters",
     ):
         assert imported_by(f"benchmark.{package}") == set()
 
