@@ -8,6 +8,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "verify",
+    "correlate",
     "simulate",
     "export",
     "report",

@@ -22,6 +22,7 @@ COMMANDS = [
     "evaluate",
     "compare",
     "verify",
+    "correlate",
     "simulate",
     "export",
     "report",
