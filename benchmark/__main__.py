@@ -18,6 +18,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "verify",
+    "correlate",
     "simulate",
     "export",
     "report",
