@@ -26,7 +26,7 @@ import pytest
 import benchmark
 import nas_methods
 from benchmark import evaluate
-from benchmark.__main__ import COMMANDS, module_of, parser_of
+from benchmark.__main__ import COMMANDS, COMPLETION, PROGRAM, module_of, parser_of
 from benchmark.spaces.space import SPACES
 from benchmark.tables.files import load_table, write_table
 from benchmark.tables.table import GroundTruth, Row
@@ -79,7 +79,7 @@ def blocks(path: Path) -> list[Block]:
 
 def command_of(words: list[str]) -> tuple[str, list[str]] | None:
     """(name, its flags) where the words start a command of the suite."""
-    if words[0] == "nas-bench-pooling" and len(words) > 1:
+    if words[0] == PROGRAM and words[1] != COMPLETION:
         return words[1], words[2:]
     if words[:2] == ["python", "-m"] and words[2].startswith("benchmark."):
         return words[2].removeprefix("benchmark."), words[3:]
@@ -122,7 +122,7 @@ def require_known(words: list[str]) -> None:
     elif words[0] == "python" or words[0].startswith((".ci/", "slurm/")):
         assert (ROOT / next(word for word in words if word.endswith(".py") or "/" in word)).exists(), words
     else:
-        assert words[0] in SHELL or words[0] in ("nas-bench-pooling", "jupyter", "ruff", "mypy"), words
+        assert words[0] in SHELL or words[0] in (PROGRAM, "ruff", "mypy"), words
 
 
 @pytest.fixture(scope="module")
