@@ -2,9 +2,11 @@
 
 The house has floors, and imports run down only:
 
-    build_groundtruth  evaluate  compare  verify  report       the commands: `python -m benchmark` says what each does
+    build_groundtruth  evaluate  compare  verify
+    simulate  export  report                                   the commands: `python -m benchmark` says what each does
     runs  search  retrain                                      what the commands share
-    nas_methods                                                a file per search method
+    nas_methods  simulation                                    a file per search method; search on a table in simulated time
+    channels                                                   CONet: ranks of convolutions, widths of networks
     training  scoring                                          training needs torch, scoring does not
     datasets  tables
     running  spaces                                            processes, Slurm, files; configurations, costs, networks

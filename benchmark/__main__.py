@@ -1,6 +1,9 @@
 """`python -m benchmark`, installed as `nas-bench-pooling`: the commands, a line each; with a name first, that command.
 
-nas-bench-pooling evaluate --method macs           # as python -m benchmark.evaluate --method macs
+    nas-bench-pooling evaluate --method macs           # as python -m benchmark.evaluate --method macs
+    nas-bench-pooling --completion bash                # what a shell needs to complete commands and flags
+
+A command is a module with `main(argv)` and `arguments()`, named in COMMANDS.
 """
 
 import ast
@@ -13,7 +16,17 @@ from types import ModuleType
 from benchmark import cli
 from benchmark.errors import UsageError, choices
 
-COMMANDS = ("build_groundtruth", "evaluate", "compare", "verify", "report", "datasets", "datasets.ffcv")
+COMMANDS = (
+    "build_groundtruth",
+    "evaluate",
+    "compare",
+    "verify",
+    "simulate",
+    "export",
+    "report",
+    "datasets",
+    "datasets.ffcv",
+)
 
 PROGRAM = "nas-bench-pooling"
 COMPLETION = "--completion"

@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ import numpy as np
 from benchmark import cli, datasheets
 from benchmark.datasets import named, sets
 from benchmark.datasets.beton import Statement, available_cores, beton_path, file_sha256, library, statement_path
+from benchmark.datasets.folders import FOLDERS
 from benchmark.errors import Failure, UsageError
 from benchmark.running import files
 from benchmark.running.progress import ProgressLine
@@ -219,48 +219,6 @@ def _opened(allocator: Any) -> Iterator[None]:
         allocator.fp.close()
         raise
     allocator.__exit__(None, None, None)
-
-
-def food101(root: Path) -> dict[str, tuple[list[tuple[Path, int]], tuple[str, ...]]]:
-    """Food-101 (Bossard et al., 2014): images/CLASS/ID.jpg, listed in meta/train.txt and meta/test.txt."""
-    listed = {}
-    for split in ("train", "test"):
-        path = root / "meta" / f"{split}.txt"
-        try:
-            listed[split] = path.read_text(encoding="utf-8").split()
-        except OSError as error:
-            raise UsageError(f"{path} cannot be read ({error.strerror}): give --images the folder food-101") from None
-    classes = tuple(sorted({line.partition("/")[0] for lines in listed.values() for line in lines}))
-    index = {name: label for label, name in enumerate(classes)}
-    return {
-        split: ([(root / "images" / f"{line}.jpg", index[line.partition("/")[0]]) for line in lines], classes)
-        for split, lines in listed.items()
-    }
-
-
-def imagenet(root: Path) -> dict[str, tuple[list[tuple[Path, int]], tuple[str, ...]]]:
-    """ImageNet (Russakovsky et al., 2015) and whatever is laid out like it: train/CLASS/FILE, val/CLASS/FILE."""
-    found = {}
-    for split, name in (("train", "train"), ("test", "val")):
-        folder = root / name
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is no folder: give --images one that holds train/CLASS/ and val/CLASS/")
-        classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
-        paths = [
-            (path, label)
-            for label, name in enumerate(classes)
-            for path in sorted((folder / name).iterdir())
-            if re.fullmatch(r"\.(jpe?g|png)", path.suffix, re.IGNORECASE)
-        ]
-        found[split] = (paths, classes)
-    if found["train"][1] != found["test"][1]:
-        raise UsageError(
-            f"{root}: train and val have other classes ({len(found['train'][1])}, {len(found['test'][1])})"
-        )
-    return found
-
-
-FOLDERS = {"food101": food101, "imagenet": imagenet}
 
 
 def arguments() -> cli.Parser:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from benchmark.datasets.crops import crop_windows
 from benchmark.datasheets import Datasheet
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
+
+if TYPE_CHECKING:
+    from benchmark.spaces.space import PoolingSpace
 
 Pair = tuple[Tensor, Tensor]  # pixels or normalised images, and labels int64 (B,)
 
@@ -52,6 +55,14 @@ class Streamed(ABC):
         _require_enough(count, len(self))
         return self if count is None or count == len(self) else self.take(count)
 
+    def scaled(self, side: int | None) -> Self:
+        """Raises UsageError for a side other than theirs: they are decoded as they are kept."""
+        if side not in (None, self.shape[0]):
+            raise UsageError(
+                f"side is {side}, but these images are kept with {self.shape[0]} pixels: --loader resident"
+            )
+        return self
+
     def to(self, device: torch.device) -> Self:
         return self  # it is decoded on the CPU, batch by batch
 
@@ -66,10 +77,30 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, channels) of each image."""
+        height, width, channels = self.pixels.shape[1:]
+        return height, width, channels
+
     def first(self, count: int | None) -> Images:
         """The first so many (None: all). Raises UsageError if there are fewer."""
         _require_enough(count, len(self))
         return self if count is None or count == len(self) else Images(self.pixels[:count], self.labels[:count])
+
+    def scaled(self, side: int | None) -> Images:
+        """Scaled down to a side by whole ratios, each pixel the mean of those that it stands for (None: as they are).
+
+        Raises UsageError for a side that does not divide theirs.
+        """
+        ours = self.pixels.shape[1]
+        if side is None or side == ours:
+            return self
+        if ours % side:
+            raise UsageError(f"side is {side}: these images have {ours} pixels, so that it must divide {ours}")
+        n, ratio = len(self), ours // side
+        means = self.pixels.view(n, side, ratio, side, ratio, 3).float().mean((2, 4))
+        return Images(means.round().to(torch.uint8), self.labels)
 
     def subset(self, indices: np.ndarray) -> Images:
         chosen = torch.from_numpy(indices)
@@ -110,9 +141,25 @@ class Dataset(Generic[Set]):
         """What the sheet describes, with its images, held or streamed."""
         return cls(sheet.name, train, test, sheet.classes, sheet.mean, sheet.std, checksum)
 
+    def sized_for(self, space: PoolingSpace, scaled: int | None = None) -> Dataset[Set]:
+        """This data set. Raises UsageError unless all its images have the size that the space's network takes.
+
+        scaled: the side in pixels to which a recipe scales the images, and the space with them; None: neither
+        """
+        side = space.backbone.side if space.backbone and scaled is None else None
+        for images in (self.train, self.test):
+            height, width, _ = images.shape
+            if side and (height, width) != (side, side):
+                raise UsageError(
+                    f"the images of {self.name} are {height} x {width} pixels, but the network of {space.name} takes "
+                    f"{side} x {side}: use --dataset {space.dataset}, or the --space of this data set"
+                )
+        return self
+
     def reduced(self, recipe: Recipe) -> Dataset[Set]:
-        """With the subset sizes of a recipe, for stand-alone training."""
-        return replace(self, train=self.train.first(recipe.train_images), test=self.test.first(recipe.eval_images))
+        """With the subset sizes and the side of images of a recipe, for stand-alone training."""
+        train, test = self.train.first(recipe.train_images), self.test.first(recipe.eval_images)
+        return replace(self, train=train.scaled(recipe.side), test=test.scaled(recipe.side))
 
     def to(self, device: torch.device) -> Dataset[Set]:
         """With all images on the device, ready for every stream there."""
