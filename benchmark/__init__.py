@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from benchmark.tables.files import load_table as load_table
     from benchmark.tables.table import GroundTruth as GroundTruth
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "Failure": "errors",

@@ -12,6 +12,7 @@ The word after a block's language says what is done with it; readers do not see 
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -20,13 +21,14 @@ import textwrap
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import benchmark
 import nas_methods
 from benchmark import evaluate
-from benchmark.__main__ import COMMANDS, module_of, parser_of
+from benchmark.__main__ import COMMANDS, COMPLETION, PROGRAM, module_of, parser_of
 from benchmark.spaces.space import SPACES
 from benchmark.tables.files import load_table, write_table
 from benchmark.tables.table import GroundTruth, Row
@@ -79,7 +81,7 @@ def blocks(path: Path) -> list[Block]:
 
 def command_of(words: list[str]) -> tuple[str, list[str]] | None:
     """(name, its flags) where the words start a command of the suite."""
-    if words[0] == "nas-bench-pooling" and len(words) > 1:
+    if words[0] == PROGRAM and words[1] != COMPLETION:
         return words[1], words[2:]
     if words[:2] == ["python", "-m"] and words[2].startswith("benchmark."):
         return words[2].removeprefix("benchmark."), words[3:]
@@ -122,7 +124,7 @@ def require_known(words: list[str]) -> None:
     elif words[0] == "python" or words[0].startswith((".ci/", "slurm/")):
         assert (ROOT / next(word for word in words if word.endswith(".py") or "/" in word)).exists(), words
     else:
-        assert words[0] in SHELL or words[0] in ("nas-bench-pooling", "jupyter", "ruff", "mypy"), words
+        assert words[0] in SHELL or words[0] in (PROGRAM, "ruff", "mypy"), words
 
 
 @pytest.fixture(scope="module")
@@ -304,3 +306,55 @@ def test_figures_are_those_that_the_command_draws(reference, tmp_path: Path, mon
     for name, old in stored.items():
         if f"Matplotlib v{matplotlib.__version__}".encode() in old:  # another one places letters otherwise
             assert drawn[name] == old, f"{name}: run python docs/figures.py"
+
+
+RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")  # which test_results holds to what is kept
+NUMBER = r"(?<![\w.,-])[-+]?\d+\.\d{2,}\b(?!\.)"
+OTHER = {"2.15"}  # torch's version
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
+def test_numbers_on_pages_are_those_of_results(page: Path) -> None:
+    """With two decimals or more; those in blocks are printed or run, those of methods' options have a test of their own."""
+    text = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    if page.stem == "methods":
+        text = re.sub(r"^\|.*$", "", text, flags=re.MULTILINE)
+    printed = " ".join(block.text for block in blocks(page) if block.language == "text")  # which another test holds
+    known = set(re.findall(NUMBER, f"{RESULTS} {printed} {(ROOT / 'README.md').read_text(encoding='utf-8')}"))
+    assert set(re.findall(NUMBER, text)) - known <= OTHER
+
+
+def test_what_the_pages_sum_up_is_so() -> None:
+    """What `results`, `limits` and `read_a_score` say in words, from the tables and rankings that are kept."""
+    published, ours = (load_table(name) for name in ("published", "resnet20-cifar10-paper-epochs10-2daccdc2036b"))
+    best = [max(table.rows, key=lambda row: row.mean).config for table in (published, ours)]
+    assert f"{best[0]} leads the published one, {best[1]}\nours" in (DOCS / "results.md").read_text(encoding="utf-8")
+    for table in (published, ours):
+        standard = table.query(table.space.default, seed=None, epoch=None, split="test")
+        assert max(row.mean for row in table.rows) > standard
+        assert table.query("[8,1,1]", seed=None, epoch=None, split="test") < standard
+    assert {row.n for row in published.rows} == {3}
+    assert min(row.n for row in ours.rows) == 3
+    for claim in ("78 seeds", "2.70 times", "30 epochs"):
+        assert claim in RESULTS.replace("\n", " ")
+        assert claim in (DOCS / "limits.md").read_text(encoding="utf-8").replace("\n", " ")
+    assert "200 to 340 core-hours" in RESULTS
+    assert "200 to 340 core-hours" in (DOCS / "build_a_table.md").read_text(encoding="utf-8")
+
+
+def test_the_speed_that_is_told_is_what_was_measured() -> None:
+    alone, beside = (
+        json.loads(next((ROOT / "results" / "speed").glob(name)).read_text(encoding="utf-8"))["training"]
+        for name in ("intel*cores-2*.json", "intel*beside1*.json")
+    )
+    text = (DOCS / "numerics.md").read_text(encoding="utf-8").replace("\n", " ")
+
+    def told(found: dict[str, Any]) -> str:
+        rounds = [each["plain"] if isinstance(each, dict) else each for each in found["by_round"]["plain"]]
+        return f"({min(rounds):.1f} to {max(rounds):.1f} in {len(rounds)} rounds)"
+
+    assert f"{alone['ratio']['plain']:.1f} times as fast as a plain fp32 loop" in text
+    assert f"{alone['ratio']['compiled']:.1f} times as fast as that loop under torch.compile" in text
+    assert f"it is {beside['ratio']['plain']:.1f} times as fast" in text
+    assert told(alone) in text
+    assert told(beside) in text
