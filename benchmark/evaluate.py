@@ -29,10 +29,10 @@ from typing import Any
 
 import nas_methods
 from benchmark import cli, provenance, retrain
-from benchmark.errors import Failure, UsageError
+from benchmark.errors import Failure, UsageError, in_a_line
 from benchmark.recipe import SearchRecipe, is_implicit
 from benchmark.running import cluster, files
-from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
 from benchmark.running.submission import Submission, settings_of
 from benchmark.scoring import race
 from benchmark.scoring.finds import Finds
@@ -44,6 +44,7 @@ from benchmark.spaces.space import SPACES, PoolingSpace, load_space, require_tra
 from benchmark.tables.files import distinct_name, load_table
 from benchmark.tables.table import GroundTruth
 from benchmark.training import precision
+from nas_methods import stamps
 
 DEFAULT_METHOD = "mixture"
 ALL = "all"
@@ -55,7 +56,8 @@ class Everything:
     """What `--method all` stands for: no method, so no options of one."""
 
 
-def arguments(method: type[Any] | None) -> cli.Parser:
+def arguments(method: type[Any] | None = Everything) -> cli.Parser:
+    """The flags with a method, whose options are among them; None: those without any, to score a file or to list."""
     parser = cli.Parser(prog="python -m benchmark.evaluate", description=__doc__)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
@@ -105,7 +107,7 @@ def arguments(method: type[Any] | None) -> cli.Parser:
             title = "search recipe, field by field (defaults of the preset paper)"
             cli.add_fields(parser, SearchRecipe, title, {"precision": precision.AUTO})
         except Exception as error:  # argparse's own ArgumentError, or a field that no flag can be made of
-            raise UsageError(f"the options of this method cannot become flags: {error}") from None
+            raise UsageError(f"the options of this method cannot become flags: {in_a_line(error)}") from None
     return parser
 
 
@@ -124,7 +126,8 @@ def _main(words: list[str]) -> int:
     bare = not {"--method", "--scores", "--list", "-h", "--help"} & {word.partition("=")[0] for word in words}
     if bare:
         name, words = DEFAULT_METHOD, ["--method", DEFAULT_METHOD, *words]
-    method = Everything if name == ALL else nas_methods.load(name) if name else None
+    asked = bool({"-h", "--help"} & set(words))  # then of all flags, whichever method it may be
+    method = nas_methods.load(name) if name not in (None, ALL) else Everything if name == ALL or asked else None
     options = arguments(method).parse(words)
     if bare:
         cli.say(f"no --method, --scores or --list given: --method {DEFAULT_METHOD}")
@@ -184,7 +187,7 @@ class Plan:
         except (UsageError, Failure):
             raise
         except Exception as error:
-            why = f"its work(task) raises {type(error).__name__}: {error}"
+            why = f"its work(task) raises {type(error).__name__}: {in_a_line(error)}"
             raise Failure(f"method '{self.search.name}': {why}") from error
 
 
@@ -196,7 +199,7 @@ def _search_of(name: str, given: dict[str, Any], space: PoolingSpace, options: A
     except UsageError:
         raise
     except Exception as error:  # an option without default, or one that the method refuses in its own way
-        raise UsageError(f"method '{name}': {error}") from error
+        raise UsageError(f"method '{name}': {in_a_line(error)}") from error
     chosen = {f.name: value for f in fields(method) if not is_implicit(f, value := getattr(instance, f.name))}
     try:
         json.dumps(chosen, allow_nan=False)  # a ranking is kept with them: said now and not when it is made
@@ -212,7 +215,7 @@ def _search_of(name: str, given: dict[str, Any], space: PoolingSpace, options: A
         options.data,
         options.device,
         options.engine,
-        nas_methods.code_of(name),
+        stamps.code_of(name),
         provenance.code_version() | ({"method_from": source} if source else {}),
         loader=options.loader,
         traceback=options.traceback,
@@ -460,14 +463,8 @@ def _search(search: Search, seeds: list[int], options: Any, again: str, deadline
     from benchmark.running.progress import ProgressLine
 
     with ProgressLine(search.name, [1.0] * len(seeds), [f"seed {seed}" for seed in seeds]) as line:
-        outcome = launch(
-            search,
-            seeds,
-            processes=options.together,
-            report=line.report,
-            environment=LEAN_ENVIRONMENT,
-            deadline=deadline,
-        )
+        workers = Workers(options.together, environment=LEAN_ENVIRONMENT)
+        outcome = launch(search, seeds, workers, report=line.report, deadline=deadline)
     if outcome.failed:
         why = "; ".join(f"{search.name} seed {seeds[p]}: {why}" for p, why in outcome.failed.items())
         if not outcome.interrupted:
@@ -507,7 +504,8 @@ def _search_on_slurm(plan: Plan, submission: Submission, options: Any, words: li
 
     search, missing, queue = plan.search, plan.missing, submission.queue
     if plan.trains:  # faults are named, and data fetched, before anything is submitted
-        loaders.load(search.recipe.dataset, options.data, loader=options.loader)
+        dataset = loaders.load(search.recipe.dataset, options.data, loader=options.loader)
+        dataset.sized_for(search.space, search.recipe.side)
     method = str(Path(search.method).resolve()) if search.method.endswith(".py") else search.method
     terms = files.Terms(queue.settings.lease)
     elsewhere = replace(search, method=method, folder=search.folder.resolve(), terms=terms)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from benchmark import datasheets
 from benchmark.errors import UsageError, choices
-from benchmark.given import plain_number, values_of
+from benchmark.given import plain_number, require_values
 
 MOST_THREADS = 1024  # of one process
 
@@ -74,9 +74,7 @@ class Recipe:
     }
 
     def __post_init__(self) -> None:
-        for name, valid in values_of(type(self)).items():
-            if (value := getattr(self, name)) not in valid:
-                raise UsageError(f"{name} is '{value}': {choices(value, valid)}")
+        require_values(self)
         for name in ("epochs", "batch_size", "threads", "train_images", "eval_images", "side"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):

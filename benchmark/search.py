@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -22,9 +24,10 @@ from benchmark import cli
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import SearchRecipe
 from benchmark.running import files
-from benchmark.running.launch import Spoiled
+from benchmark.running.worker import Spoiled
 from benchmark.scoring.ranking import Ranking, holdable, ranking_json, read_ranking, scores_csv
 from benchmark.spaces.space import PoolingSpace
+from nas_methods.stamps import is_same_code
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +45,7 @@ class Search:
     data_root: str | None
     device: str
     engine: str
-    method_code: dict[str, int | str]  # of what `nas_methods.code_of` said when the search began
+    method_code: dict[str, int | str]  # of what `nas_methods.stamps` said when the search began
     made_by: dict[str, Any]
     terms: files.Terms = field(default_factory=files.Terms)
     loader: str = "resident"
@@ -87,7 +90,7 @@ class Search:
             return False
         path = self.path(seed)
         made = read_ranking(path).provenance.get("method_code")
-        if not nas_methods.is_same_code(made, self.method_code):
+        if not is_same_code(made, self.method_code):
             now = ", ".join(f"{part} {version}" for part, version in self.method_code.items())
             raise UsageError(
                 f"{path} was made by other code than that of now ({now}): --fresh searches again, or use another --out"
@@ -114,6 +117,7 @@ class Search:
 
         device, space = devices.device_named(self.device), self.space.at(self.recipe.side)
         dataset = loaders.load(self.recipe.dataset, self.data_root, loader=self.loader)
+        dataset.sized_for(self.space, self.recipe.side)
         split = split_of(dataset, self.recipe.split_seed)
         store_split(split, dataset, self.folder / "splits")
         halves = [
@@ -135,8 +139,8 @@ class Search:
 
     def __call__(self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool]) -> bool | None:
         """What a worker does with one seed: ranks, and keeps the ranking."""
-        path = self.path(seed)
-        work = self.checkpoint(seed).parent
+        path = self.path(seed).absolute()  # whatever folder the method changes to
+        work = path.parent / "work"
         work.mkdir(parents=True, exist_ok=True)
         with files.claim(work / f"{path.stem}.lock", self.terms) as mine:
             if not mine:
@@ -144,7 +148,7 @@ class Search:
             if not self.done(seed):  # else another process finished it meanwhile
                 guarded = mine.guarding(stop)
                 try:
-                    ranking = self._rank(seed, report, guarded, self.checkpoint(seed))
+                    ranking = self._rank(seed, report, guarded, work / f"{path.stem}.pt")
                     guarded()  # for the last time: a search that was given up for dead leaves no ranking
                 except (files.Lost, nas_methods.Busy):
                     return False  # somebody else is at it
@@ -172,7 +176,7 @@ class Search:
             chosen = engine.working_engine(self.engine, self.space, self.recipe, device, affine)
         task = self.task(
             seed,
-            progress=lambda done, facts: report({"fraction": done} | facts),
+            progress=partial(_tell, report),
             stop=stop,
             checkpoint=checkpoint,
             engine=chosen,
@@ -209,8 +213,26 @@ class Search:
             method=self.name,
             options=self.options,
             dataset=self.recipe.dataset if saw_data else None,
-            provenance=provenance | dict(ranking.provenance),
+            provenance=provenance
+            | dict(ranking.provenance)
+            | {"seed": seed, "method_code": self.method_code}
+            | self.made_by,
         )
+
+
+def _tell(report: Callable[[Any], None], fraction: Any, facts: Any) -> None:
+    """What a method says of its progress, as the line on the screen needs it. Raises UsageError for what is none."""
+    try:
+        news: dict[str, Any] = {key: int(facts[key]) for key in ("epoch", "images") if key in facts}
+        news["fraction"] = min(max(float(fraction), 0.0), 1.0)
+        if math.isnan(float(fraction)) or any(abs(value) > sys.maxsize for value in news.values()):
+            raise ValueError(fraction)
+    except (TypeError, ValueError, OverflowError):
+        what = f"task.progress({str(fraction)[:40]}, {str(facts)[:80]})"
+        raise UsageError(
+            f"{what}: it takes a number from 0 to 1 and a dict, in which `epoch` and `images` are whole numbers"
+        ) from None
+    report(news)
 
 
 def _refuse_data(method: str) -> nas_methods.Halves:

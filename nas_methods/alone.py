@@ -30,7 +30,8 @@ from benchmark.spaces.space import Config
 from benchmark.training import train
 from benchmark.training.checkpoint import CHECKPOINT_FORMAT, Checkpoint
 from benchmark.training.engine import learners
-from nas_methods import Busy, Stopped, Task, code_of
+from nas_methods import Busy, Stopped, Task
+from nas_methods.stamps import code_of
 
 VERSION = 1
 

@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from benchmark.errors import UsageError
+from benchmark.given import require_values
 from benchmark.recipe import later
 from nas_methods import Published, Task, Variant
 from nas_methods.supernet import Sampler, State, Step
@@ -94,10 +95,9 @@ class Method(Sampler):
     )
 
     def __post_init__(self) -> None:
+        require_values(self)
         if not 1 <= self.M <= 64:
             raise UsageError(f"M is {self.M}: the mixture needs 1 to 64 models")
-        if self.temperature not in ("inverse", "linear"):
-            raise UsageError(f"temperature is '{self.temperature}': choose from inverse, linear")
         if not 0 <= self.decay < 1:
             raise UsageError(f"decay is {self.decay}: it must be at least 0 and below 1")
         if not 1 <= self.inverse_end < np.inf:

@@ -19,6 +19,7 @@ import torch
 
 from benchmark.cli import say
 from benchmark.errors import UsageError
+from benchmark.given import require_values
 from benchmark.spaces import costs
 from benchmark.spaces.space import PoolingSpace
 from nas_methods import Published, Task, Variant
@@ -58,8 +59,7 @@ class Method(Sampler):
     )
 
     def __post_init__(self) -> None:
-        if self.sharing not in ("shared", "unshared"):
-            raise UsageError(f"sharing is '{self.sharing}': choose from shared, unshared")
+        require_values(self)
         if self.paths not in (36, 19683):
             raise UsageError(f"paths is {self.paths}: choose from 36 (the configurations), 19683 (every path)")
 

@@ -14,7 +14,7 @@ from benchmark.scoring import versus
 from benchmark.scoring.ranking import Ranking, ranking_json
 from benchmark.spaces import costs
 from benchmark.tables.files import write_table
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 
 TABLE = benchmark.load_table("published")
 MEANS = np.array(TABLE.means)
@@ -102,7 +102,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 def test_a_table_that_bears_the_name_of_the_published_one_has_its_own_place(tmp_path):
     rows = [Row(row.config, row.mean - 1.0, row.std, row.n) for row in TABLE.rows]
-    other = GroundTruth.from_rows("published", TABLE.space, rows, dataset="cifar10")
+    other = GroundTruth.from_rows("published", TABLE.space, rows, Origin("cifar10"))
     write_table(other, tmp_path / "tables")
     report.main(["--out", str(tmp_path)])
     name = f"published-{other.sha256[:12]}"
@@ -117,7 +117,7 @@ def test_a_table_that_bears_the_name_of_the_published_one_has_its_own_place(tmp_
 
 def test_copies_of_a_table_are_told_once(tmp_path):
     rows = [Row(row.config, row.mean - 1.0, row.std, row.n) for row in TABLE.rows]
-    own = GroundTruth.from_rows("own", TABLE.space, rows, dataset="cifar10")
+    own = GroundTruth.from_rows("own", TABLE.space, rows, Origin("cifar10"))
     write_table(own, tmp_path / "tables")
     report.main(["--out", str(tmp_path)])
     page = (tmp_path / "report" / "README.md").read_text()

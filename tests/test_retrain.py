@@ -15,7 +15,7 @@ from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.retrain import ground_truth_recipe
 from benchmark.tables.files import write_table
 from benchmark.tables.ledger import Ledger, Run
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 from tests.machine import FAST
 from tests.tables.test_ledger import PROVENANCE, results
 
@@ -46,7 +46,7 @@ def words(tmp_path, monkeypatch):
     rows = [Row(config, 50.0 + i / 7, 0.5, 3) for i, config in enumerate(SPACE)]
     stated = {"recipe": RECIPE.to_dict(), "recipe_hash": RECIPE.hash, "recipe_label": RECIPE.label}
     table = write_table(
-        GroundTruth.from_rows("stated", SPACE, rows, dataset="synthetic", **stated), tmp_path / "tables"
+        GroundTruth.from_rows("stated", SPACE, rows, Origin("synthetic", **stated)), tmp_path / "tables"
     )
     given = ["--method", tmp_path / "told.py", "--table", table, "--out", tmp_path / "out", "--retrain"]
     return [*map(str, given)]
@@ -154,7 +154,7 @@ def test_without_a_stated_recipe_the_preset_is_taken_in_the_precision_of_the_sea
 
 def test_the_recipe_that_the_table_states_rules():
     stated = {"recipe": RECIPE.to_dict(), "recipe_hash": RECIPE.hash}
-    table = GroundTruth.from_rows("t", SPACE, [Row(SPACE[0], 1.0, 0.1, 3)], dataset="synthetic", **stated)
+    table = GroundTruth.from_rows("t", SPACE, [Row(SPACE[0], 1.0, 0.1, 3)], Origin("synthetic", **stated))
     assert ground_truth_recipe(table.space, table, "paper", SearchRecipe()) == RECIPE
 
 

@@ -221,10 +221,10 @@ def _opened(allocator: Any) -> Iterator[None]:
     allocator.__exit__(None, None, None)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def arguments() -> cli.Parser:
     parser = cli.Parser(prog="python -m benchmark.datasets.ffcv", description=__doc__)
     parser.add_argument("verb", choices=["write"], help="write: a .beton for each split, where it is not there yet")
-    parser.add_argument("dataset", choices=[*datasheets.names(), *folders.FOLDERS])
+    parser.add_argument("dataset", choices=datasheets.names(), help="which one")
     cli.add_data(parser)
     of_folders = parser.add_argument_group("of image folders")
     of_folders.add_argument("--images", metavar="DIR", help="the folder that holds them")
@@ -235,7 +235,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--quality", type=cli.positive, metavar="Q", help="as JPEG of this quality; default: raw pixels"
     )
     of_folders.add_argument("--to-rgb", action="store_true", help="convert images that are not RGB, refused otherwise")
-    options = parser.parse(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = arguments().parse(argv)
     from_folder = options.dataset in folders.FOLDERS
     if from_folder != (options.images is not None):
         raise UsageError(f"{options.dataset} {'needs' if from_folder else 'takes no'} --images DIR")

@@ -60,8 +60,7 @@ class ImageByImage(sets.Streamed):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        height, width, channels = self.images.pixels.shape[1:]
-        return height, width, channels
+        return self.images.shape
 
     def take(self, count: int) -> Self:
         return replace(self, images=self.images.first(count))

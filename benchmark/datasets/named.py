@@ -43,10 +43,7 @@ def load(name: str, root: Path | str | None = None, download: bool = True) -> Da
     return sheet.load(Path(root) if root is not None else default_root(), download)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m benchmark.datasets [NAME] [--data DIR]`: has a data set in place, or says why not; without a name, says
-    of each whether it is at hand.
-    """
+def arguments() -> Parser:
     parser = Parser(
         prog="python -m benchmark.datasets",
         description="Checks a data set's files, and fetches CIFAR's where they are missing. Without a name: what is at hand.",
@@ -54,11 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     on_disk = [name for name in datasheets.names() if datasheets.datasheet(name).has_files]
     parser.add_argument("dataset", nargs="?", choices=on_disk, help="default: all, of which none is fetched")
     add_data(parser)
-    options = parser.parse(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m benchmark.datasets [NAME] [--data DIR]`: has a data set in place, or says why not; without a name, says
+    of each whether it is at hand.
+    """
+    options = arguments().parse(argv)
     if options.dataset:
         answer(f"{_found(options.dataset, options.data, True)}, checked")
         return 0
-    for name in on_disk:
+    for name in (name for name in datasheets.names() if datasheets.datasheet(name).has_files):
         try:
             answer(f"{name}: {_found(name, options.data, False)}")
         except UsageError as error:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from benchmark.datasets.crops import crop_windows
 from benchmark.datasheets import Datasheet
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
+
+if TYPE_CHECKING:
+    from benchmark.spaces.space import PoolingSpace
 
 Pair = tuple[Tensor, Tensor]  # pixels or normalised images, and labels int64 (B,)
 
@@ -118,6 +121,12 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, channels) of each image."""
+        height, width, channels = self.pixels.shape[1:]
+        return height, width, channels
+
     def first(self, count: int | None) -> Images:
         """The first so many (None: all). Raises UsageError if there are fewer."""
         _require_enough(count, len(self))
@@ -183,6 +192,21 @@ class Dataset(Generic[Set]):
         if isinstance(images, Streamed) and images.resident:
             return images.held()  # type: ignore[return-value]
         return images if self.crop else images.scaled(recipe.side)
+
+    def sized_for(self, space: PoolingSpace, scaled: int | None = None) -> Dataset[Set]:
+        """This data set. Raises UsageError unless all its images have the size that the space's network takes.
+
+        scaled: the side in pixels to which a recipe scales the images, and the space with them; None: neither
+        """
+        side = space.backbone.side if space.backbone and scaled is None else None
+        for images in (self.train, self.test):
+            height, width = (self.crop, self.crop) if self.crop else images.shape[:2]
+            if side and (height, width) != (side, side):
+                raise UsageError(
+                    f"the images of {self.name} are {height} x {width} pixels, but the network of {space.name} takes "
+                    f"{side} x {side}: use --dataset {space.dataset}, or the --space of this data set"
+                )
+        return self
 
     def reduced(self, recipe: Recipe) -> Dataset[Set]:
         """With the subset sizes and the side of images of a recipe, for stand-alone training."""

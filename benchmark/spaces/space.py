@@ -79,7 +79,25 @@ class Path:
         return "".join(map(str, self.path[1:]))
 
 
-Architecture = Config | Path
+@dataclass(frozen=True)
+class Sizes:
+    """Height and width in pixels of each layer after the first: what a method finds that learns sizes freely.
+
+    `str` gives `32,32,24x23,...`: one number where a map is square.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+
+    @property
+    def path(self) -> tuple[Any, ...]:
+        """As `networks.ResNet.forward` takes it: the first layer is never resized."""
+        return (0, *self.sizes)
+
+    def __str__(self) -> str:
+        return ",".join(str(h) if h == w else f"{h}x{w}" for h, w in self.sizes)
+
+
+Architecture = Config | Path | Sizes
 
 FEW_FROM = 100
 EXPANSION = {"basic": 1, "bottleneck": 4}  # channels out of a block, in multiples of its width
@@ -242,13 +260,20 @@ class PoolingSpace:
         return Path(tuple(path))
 
     def architecture(self, text: str) -> Architecture:
-        """What a text names: a configuration ("[4,3,3]") or any path ("012220220"). Raises UsageError for the rest."""
+        """What a text names: a configuration ("[4,3,3]"), any path ("012220220") or sizes ("32,32,24x23,...").
+
+        Raises UsageError for the rest.
+        """
+        one = r"[1-9]\d{0,3}(?:x[1-9]\d{0,3})?"
+        if re.fullmatch(rf"{one}(?:,{one}){{{self.depth - 2}}}", text, re.ASCII) and self.depth > 2:
+            sides = [[int(side) for side in size.split("x")] for size in text.split(",")]
+            return Sizes(tuple((size[0], size[-1]) for size in sides))
         if re.fullmatch(rf"[0-{self.poolings}]{{{self.depth - 1}}}", text, re.ASCII):
             return self.along((0, *map(int, text)))
         if not text.strip().startswith("["):
             raise UsageError(
                 f"'{text[:40]}' names neither a configuration, as {self.default} does, nor a path: "
-                f"{self.depth - 1} digits from 0 to {self.poolings}"
+                f"{self.depth - 1} digits from 0 to {self.poolings}, or sizes in pixels with commas between them"
             )
         return self[self.index(text)]
 

@@ -51,7 +51,10 @@ class Checkpoint:
             say(f"{self.path} is no checkpoint ({type(error).__name__}): this training starts afresh")
             return None
         if stamp != self.stamp:
-            say(f"{self.path} was made by another version, device or data set: this training starts afresh")
+            say(
+                f"{self.path} was made by another version, device or data set, or with another probe: "
+                "this training starts afresh"
+            )
             return None
         return state
 

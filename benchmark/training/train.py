@@ -23,6 +23,7 @@ import torch
 
 from benchmark.datasets import sets
 from benchmark.datasets.batches import Batches, StreamedBatches, served
+from benchmark.datasheets import datasheet
 from benchmark.errors import Failure
 from benchmark.recipe import CURVES, Recipe
 from benchmark.spaces import costs, networks
@@ -39,6 +40,7 @@ News = tuple[float, dict[str, Any]]  # after each step: (fraction done, {epoch, 
 Steps = Generator[News, None, Outcome]
 Progress = Callable[[float, dict[str, Any]], None]
 Stop = Callable[[], bool]
+Probe = Callable[[torch.nn.Module], dict[str, Any]]
 
 
 def _unwatched(fraction: float, facts: dict[str, Any]) -> None:
@@ -49,11 +51,16 @@ def _never() -> bool:
     return False
 
 
+def _nothing(network: torch.nn.Module) -> dict[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Training:
     """The training of one configuration, or of any path, from scratch. Its result depends on these fields alone.
 
     engine  one that works on the device (`engine.working_engine`)
+    probe   as a Fit's; a checkpoint with other curves than it gives is not resumed
     """
 
     space: PoolingSpace
@@ -63,6 +70,7 @@ class Training:
     dataset: sets.Dataset
     device: torch.device
     engine: str = "eager"
+    probe: Probe | None = None
 
     def run(self, checkpoint: Path | None = None, progress: Progress = _unwatched, stop: Stop = _never) -> Outcome:
         """The training from beginning to end: `steps`, their news handed to a callback."""
@@ -79,15 +87,17 @@ class Training:
         checkpoint: the file from which it goes on and into which it is kept; None keeps nothing.
         """
         torch.set_num_threads(self.recipe.threads)
-        dataset = self.dataset.reduced(self.recipe)
+        dataset = self.dataset.sized_for(self.space, self.recipe.side).reduced(self.recipe)
         train_set = served(dataset.train, dataset, self.recipe, self.device)
         test_set = served(dataset.test, dataset, self.recipe, self.device)
         network = networks.ResNet(self.space.at(self.recipe.side), dataset.classes)
         networks.initialise(network, self.seed)
         (learner,) = learners([network], self.recipe, self.device, self.engine)
         stamp = {"recipe": self.recipe.hash, "config": str(self.config), "seed": self.seed}
+        stamp |= {"probe": self.probe.__name__} if self.probe else {}
         keeper = Checkpoint(checkpoint, stamp | numerics(self.recipe, self.device, dataset, self.engine))
-        return (yield from fitting(Fit(learner, self.config, self.seed, train_set, test_set), keeper, stop))
+        fit = Fit(learner, self.config, self.seed, train_set, test_set, self.probe or _nothing)
+        return (yield from fitting(fit, keeper, stop))
 
 
 def followed(steps: Steps, progress: Progress) -> Outcome:
@@ -112,7 +122,7 @@ class Fit:
     seed: int
     train_set: Batches | StreamedBatches
     test_set: Batches | StreamedBatches
-    probe: Callable[[torch.nn.Module], dict[str, Any]] = lambda network: {}
+    probe: Probe = _nothing
 
     @property
     def steps(self) -> int:
@@ -216,4 +226,6 @@ class _Stand:
 
 def work(space: PoolingSpace, config: Architecture, recipe: Recipe, train_images: int, eval_images: int) -> float:
     """MACs of a whole training: three forward passes per trained image, one per tested image."""
-    return costs.path_macs(space.at(recipe.side), config.path) * recipe.epochs * (3 * train_images + eval_images)
+    classes = datasheet(recipe.dataset).classes
+    macs = costs.path_macs(space.at(recipe.side), config.path, classes)
+    return macs * recipe.epochs * (3 * train_images + eval_images)

@@ -36,8 +36,9 @@ from benchmark.search import Search
 from benchmark.spaces import networks
 from benchmark.training import checkpoint, devices, train
 from benchmark.training.train import Training
-from nas_methods import Busy, Stopped, alone, code_of, conet, short_training
+from nas_methods import Busy, Stopped, alone, conet, short_training
 from nas_methods.alone import Alone
+from nas_methods.stamps import code_of
 
 
 def sums(network):

@@ -19,7 +19,7 @@ from benchmark.spaces.space import load_space
 from benchmark.tables import files as module
 from benchmark.tables.files import load_table, shipped_tables, write_table
 from benchmark.tables.ledger import Ledger
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 
 SPACE = load_space()
 
@@ -448,7 +448,7 @@ def test_a_write_cut_short_never_loads_as_something_else(full, tmp_path, monkeyp
 
 def test_curves_of_an_earlier_table_go(full, tmp_path):
     write_table(full, tmp_path)
-    bare = GroundTruth.from_rows("full", SPACE, full.rows, dataset="cifar10")
+    bare = GroundTruth.from_rows("full", SPACE, full.rows, Origin("cifar10"))
     path = write_table(bare, tmp_path)
     assert load_table(path) == bare
     assert not (tmp_path / "full.curves.csv").exists()
@@ -472,5 +472,5 @@ def test_a_query_names_seed_epoch_and_split(full):
 
 def test_numpy_numbers_in_a_row_read_back(tmp_path):
     rows = [Row(c, np.float64(90), np.float32(0.5), np.int64(2), {}) for c in SPACE]
-    made = GroundTruth.from_rows("numpy", SPACE, rows, dataset="cifar10")
+    made = GroundTruth.from_rows("numpy", SPACE, rows, Origin("cifar10"))
     assert load_table(write_table(made, tmp_path)) == made

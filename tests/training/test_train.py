@@ -471,6 +471,26 @@ def test_work_counts_three_passes_per_trained_image():
     assert train.work(SPACE, SPACE.default, recipe, 100, 30) == costs.macs(SPACE, SPACE.default) * 7 * 330
 
 
+def test_work_is_that_of_the_classes_of_the_data_set_that_is_trained_on():
+    hundred = train.work(SPACE, SPACE.default, Recipe(epochs=1, dataset="cifar100"), 100, 30)
+    ten = train.work(SPACE, SPACE.default, Recipe(epochs=1), 100, 30)
+    assert hundred - ten == 90 * 64 * 330  # the classifier sees 64 channels
+
+
+def test_images_of_another_size_than_the_network_takes_are_refused_before_a_step(tiny_dataset):
+    assert tiny_dataset.sized_for(SPACE) is tiny_dataset
+    large = replace(SPACE, backbone=replace(SPACE.backbone, side=64))
+    for refuse in (
+        lambda: tiny_dataset.sized_for(large),
+        lambda: next(Training(large, LIGHT, 0, SHORT, tiny_dataset, CPU).steps()),
+    ):
+        with pytest.raises(
+            UsageError, match=r"32 x 32 pixels, .*resnet20-cifar10 takes 64 x 64: use --dataset"
+        ) as error:
+            refuse()
+        assert "\n" not in str(error.value)
+
+
 def test_numerics_name_what_the_last_bits_depend_on():
     dataset = SimpleNamespace(name="tiny", checksum="ab")
     found = devices.numerics(Recipe(precision="fp32"), CPU, dataset)
