@@ -57,7 +57,7 @@ def made():
 @pytest.fixture(autouse=True)
 def _known(monkeypatch, made):
     monkeypatch.setitem(SPACES, SPACE.name, SPACE)
-    monkeypatch.setattr(named, "load", lambda name, root=None: made)
+    monkeypatch.setattr(named, "load", lambda name, root=None, download=True: made)
 
 
 def ranked(folder, name, given, seed=0, **more):
@@ -77,7 +77,7 @@ def test_every_method_ranks_it_and_goes_on_where_it_stopped(name, given, tmp_pat
     assert np.isfinite(ranking.scores).all()
     assert str(SPACE.architecture(ranking.pick)) == ranking.pick
     if nas_methods.trains(nas_methods.load(name)):
-        stopped = {"checkpoint": tmp_path / "work" / "search.pt", "stop": stop_every(5)}
+        stopped = {"checkpoint": tmp_path / "work" / "search.pt", "stop": stop_every(3)}
         stopped["checkpoint"].parent.mkdir()
         resumed, stops = to_the_end(lambda: ranked(tmp_path, name, given, **stopped))
         assert stops > 0
