@@ -118,7 +118,17 @@ def _about(table: GroundTruth, folder: Path) -> list[str]:
         "",
         f"![accuracy against MACs]({_draw_table(table, folder)})",
         "",
+        *_partial(table),
     ]
+
+
+def _partial(table: GroundTruth) -> list[str]:
+    """All that a part of a space holds, and what its source says besides."""
+    if table.complete or table.recipe_hash:
+        return []
+    rows = [f"{row.config} {row.mean:.2f}" + ("" if row.std is None else f" ± {row.std:.2f}") for row in table.rows]
+    notes = [f"- {_cell(str(note))}" for note in table.header.get("notes", ())]
+    return [f"{_cell(str(table.header.get('source', '')))}: {'; '.join(rows)}.", "", *notes, ""]
 
 
 def new_figure(width: float, height: float) -> Any:

@@ -235,3 +235,13 @@ def test_one_long_option_does_not_end_the_report(tmp_path):
     keep(tmp_path, "a", MEANS, note="x" * 300)
     keep(tmp_path, "b", MEANS, note="x" * 301)
     report.main(["--out", str(tmp_path)])
+
+
+def test_a_part_of_a_space_is_shown_with_all_that_is_printed_of_it(tmp_path):
+    part = benchmark.load_table("published-resnet50-food101")
+    write_table(part, tmp_path / "tables")
+    report.main(["--out", str(tmp_path)])
+    page = (tmp_path / "report" / "README.md").read_text()
+    assert "resnet50-food101 on food101, recipe not stated: 5 of 455 configurations" in page
+    assert "[6,4,5,1] 84.24 ± 0.09; [8,3,3,2] 84.35 ± 0.14; [9,4,2,1] 84.73 ± 0.09." in page
+    assert "- [3,4,6,3] is the default; the mixture finds" in page
