@@ -44,7 +44,8 @@ LIGHT = [
     *(
         name
         for name in FILES
-        if room(name) in {"tables", "scoring", "page", *FLOORS[0], *FLOORS[1], "recipe", *COMMANDS, "runs", "search", "retrain"}
+        if room(name)
+        in {"tables", "scoring", "page", *FLOORS[0], *FLOORS[1], "recipe", *COMMANDS, "runs", "search", "retrain"}
     ),
     "benchmark.spaces.space",
     "benchmark.spaces.costs",
@@ -56,7 +57,7 @@ LIGHT = [
     "benchmark.running.node",
     "benchmark.running.submission",
 ]
-HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "matplotlib", "submitit", "ffcv"}
+HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "altair", "vl_convert", "jinja2", "submitit", "ffcv"}
 ANSWERS = {"benchmark.tables.ledger", "benchmark.tables.table", "benchmark.tables.files", "benchmark.scoring.scores"}
 
 
@@ -235,7 +236,7 @@ def test_data_sets_are_found_by_their_place_and_by_nothing_else():
 
 def test_only_commands_load_methods_and_a_search_knows_no_answers():
     loaders = [name for name in FILES if name not in METHODS and "nas_methods" in roots(imported_by(name))]
-    assert loaders == ["benchmark.evaluate", "benchmark.search"]
+    assert loaders == ["benchmark.evaluate", "benchmark.report", "benchmark.search"]
     assert closure("benchmark.search") & ANSWERS == set()
 
 
@@ -277,9 +278,22 @@ def test_the_street_runs_one_way():
 
 
 def test_what_loads_slowly_loads_where_it_is_used():
-    """pandas, scipy, torchvision, matplotlib: never by importing a module; submitit: in cluster alone, where asked for."""
+    """pandas, scipy, torchvision, altair: never by importing a module; submitit: in cluster alone, where asked for."""
     for name in FILES:
-        assert roots(imported_by(name, lazily=False)) & {"pandas", "scipy", "torchvision", "submitit", "ffcv"} == set()
+        assert (
+            roots(imported_by(name, lazily=False))
+            & {
+                "pandas",
+                "scipy",
+                "torchvision",
+                "altair",
+                "vl_convert",
+                "jinja2",
+                "submitit",
+                "ffcv",
+            }
+            == set()
+        )
         if name != "benchmark.running.cluster":
             assert "submitit" not in roots(imported_by(name))
 
