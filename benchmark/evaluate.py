@@ -391,7 +391,10 @@ def _retrain(
     if deadline is not None:
         options.stop_after = max(0.0, deadline - time.monotonic())
     recipe = retrain.ground_truth_recipe(table, options.recipe, plan.search.recipe)
-    finds = {seed: pick.config for seed, pick in zip(plan.seeds, result.method.picks, strict=True)}
+    finds = {
+        seed: [pick.config, *map(str, read_ranking(plan.search.path(seed)).history.get("finds", ()))]
+        for seed, pick in zip(plan.seeds, result.method.picks, strict=True)
+    }
     done = retrain.retrain(table, recipe, finds, options)
     if options.json:
         cli.print_json(result.to_dict() | {"retrained": done.to_dict()})
@@ -399,7 +402,7 @@ def _retrain(
         cli.answer(done.text())
     if done.left:
         again = _again(words)
-        cli.say(f"{done.left} of {len(finds)} finds are not trained yet; go on with: {again}")
+        cli.say(f"{done.left} of {done.left + len(done.records)} finds are not trained yet; go on with: {again}")
     return 130 if done.interrupted else 0
 
 
