@@ -34,7 +34,7 @@ from benchmark.running import cluster, files
 from benchmark.running.launch import LEAN_ENVIRONMENT, launch
 from benchmark.running.submission import Submission, settings_of
 from benchmark.scoring import race
-from benchmark.scoring.ranking import NO_RANKING, NoRanking, read_ranking, read_scores
+from benchmark.scoring.ranking import NO_RANKING, NoRanking, Ranking, read_ranking, read_scores
 from benchmark.scoring.scored import Score
 from benchmark.scoring.scores import score
 from benchmark.search import Search
@@ -392,7 +392,7 @@ def _retrain(
         options.stop_after = max(0.0, deadline - time.monotonic())
     recipe = retrain.ground_truth_recipe(table, options.recipe, plan.search.recipe)
     finds = {
-        seed: [pick.config, *map(str, read_ranking(plan.search.path(seed)).history.get("finds", ()))]
+        seed: [pick.config, *_finds_beside(read_ranking(plan.search.path(seed)))]
         for seed, pick in zip(plan.seeds, result.method.picks, strict=True)
     }
     done = retrain.retrain(table, recipe, finds, options)
@@ -404,6 +404,12 @@ def _retrain(
         again = _again(words)
         cli.say(f"{done.left} of {done.left + len(done.records)} finds are not trained yet; go on with: {again}")
     return 130 if done.interrupted else 0
+
+
+def _finds_beside(ranking: Ranking) -> list[str]:
+    """What a ranking names beside its pick; what is no list has that name for another reason."""
+    named = ranking.history.get("finds")
+    return list(map(str, named)) if isinstance(named, list) else []
 
 
 def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:
