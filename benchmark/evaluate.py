@@ -36,7 +36,7 @@ from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
 from benchmark.running.submission import Submission, settings_of
 from benchmark.scoring import race
 from benchmark.scoring.finds import Finds
-from benchmark.scoring.ranking import NO_RANKING, NoRanking, read_ranking, read_scores
+from benchmark.scoring.ranking import NO_RANKING, NoRanking, Ranking, read_ranking, read_scores
 from benchmark.scoring.scored import Score
 from benchmark.scoring.scores import score
 from benchmark.search import Search
@@ -423,9 +423,10 @@ def _retrain(
     space = plan.search.space
     recipe = retrain.ground_truth_recipe(space, table, options.recipe, plan.search.recipe)
     if isinstance(result, Finds):
-        finds = result.picks
+        picks = result.picks
     else:
-        finds = {seed: pick.config for seed, pick in zip(plan.seeds, result.method.picks, strict=True)}
+        picks = {seed: pick.config for seed, pick in zip(plan.seeds, result.method.picks, strict=True)}
+    finds = {seed: [pick, *_finds_beside(read_ranking(plan.search.path(seed)))] for seed, pick in picks.items()}
     done = retrain.retrain(space, recipe, finds, options)
     if options.json:
         cli.print_json(result.to_dict() | {"retrained": done.to_dict()})
@@ -433,8 +434,14 @@ def _retrain(
         cli.answer(done.text())
     if done.left:
         again = _again(words)
-        cli.say(f"{done.left} of {len(finds)} finds are not trained yet; go on with: {again}")
+        cli.say(f"{done.left} of {done.left + len(done.records)} finds are not trained yet; go on with: {again}")
     return 130 if done.interrupted else 0
+
+
+def _finds_beside(ranking: Ranking) -> list[str]:
+    """What a ranking names beside its pick; what is no list has that name for another reason."""
+    named = ranking.history.get("finds")
+    return list(map(str, named)) if isinstance(named, list) else []
 
 
 def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:

@@ -45,7 +45,7 @@ class Ranking:
     method      name for tables and figures
     options     the method's options
     provenance  recipe, seed, split, device: what a record needs
-    history     what figures need, plain lists by name
+    history     what figures need, plain lists by name; `finds`, architectures as text that `--retrain` trains beside the pick
 
     Raises UsageError if the scores are missing, not finite, or all the same: a constant ranks nothing; if two differ
     and a float cannot tell them apart: they would be ties; and for a pick that is no architecture.
