@@ -21,6 +21,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "verify",
+    "correlate",
     "simulate",
     "export",
     "report",

@@ -22,6 +22,7 @@ COMMANDS = [
     "evaluate",
     "compare",
     "verify",
+    "correlate",
     "simulate",
     "export",
     "report",
@@ -37,7 +38,7 @@ FLOORS = [
     {"training", "scoring"},
     {"channels"},
     {"nas_methods", "simulation"},
-    {"runs", "search", "page"},
+    {"runs", "search", "page", "adapters"},
     {"retrain"},
     set(COMMANDS),
 ]
@@ -212,6 +213,7 @@ def test_packages_hand_nothing_on():
         "scoring",
         "simulation",
         "simulation.optimizers",
+        "adapters",
     ):
         assert imported_by(f"benchmark.{package}") == set()
 
@@ -265,7 +267,7 @@ def test_only_commands_load_methods_and_a_search_knows_no_answers():
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("launch", {"running.worker"}),
+        ("launch", {"cli", "running.worker"}),
         ("worker", {"errors"}),
         ("slurm", {"errors"}),
         ("cluster", {"cli", "errors", "given", "running.files", "running.node", "running.slurm"}),

@@ -12,7 +12,8 @@ and the logits are fixed. What is not understood is an error that names module a
 
 A module that cannot be traced says itself what becomes of channels, in a method `channels(x, on)` beside its forward:
 x is what goes in, `on(layer, x)` what a layer of its makes of it, `on.add(x, y)` and `on.cat(x, y)` join, `on.share(x, n)`
-is the n-th part of x. It returns what comes out. The module may be the whole network.
+is the n-th part of x, `on.together(layers, x)` what several layers make that have equal shares of one width. It returns
+what comes out. The module may be the whole network.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ class Variable:
     floor      the least width; every width is a multiple of it (of the groups of a convolution, say), so often 1
     producers  convolutions, not depthwise, whose output has this width
     consumers  convolutions, not depthwise, that read it and nothing else
+
+    Of convolutions that share one width with others, all of them are one entry: "a+b".
     """
 
     name: str
@@ -110,6 +113,7 @@ class Flow:
     def __init__(self, network: nn.Module) -> None:
         self.unknowns = Unknowns()
         self.layers: dict[str, _Layer] = {}
+        self.teams: list[tuple[str, ...]] = []  # layers that share one width
         self._names = {id(module): name for name, module in network.named_modules(remove_duplicate=False)}
 
     def __call__(self, layer: nn.Module, x: Channels) -> Channels:
@@ -137,6 +141,15 @@ class Flow:
         """The count-th part of so many channels, which must then be a multiple of it."""
         self.unknowns.require_multiple(x, count)
         return x.times(Fraction(1, count))
+
+    def together(self, layers: Sequence[nn.Conv2d], x: Channels) -> Channels:
+        """What convolutions make of x whose outputs are joined, each an equal share of one width."""
+        makes = self.unknowns.new(sum(layer.out_channels for layer in layers), len(layers))
+        for layer in layers:
+            self._expect(x, layer.in_channels)
+            self._record(layer, x, makes.times(Fraction(1, len(layers))), {"weight", "bias"})
+        self.teams += [tuple(self._names[id(layer)] for layer in layers)]
+        return makes
 
     def shuffled(self, x: Channels, groups: int) -> Channels:
         """The same channels in another order; each part must come in so many equal groups."""
@@ -540,6 +553,7 @@ class ChannelGraph:
         producers: dict[int, list[str]] = {}
         consumers: dict[int, list[str]] = {}
         modules = dict(network.named_modules())
+        teams = {name: team for team in flow.teams for name in team}
         for layer in flow.layers.values():
             if not isinstance(modules[layer.name], (*CONVOLUTIONS, nn.Linear)) or layer.depthwise:
                 continue
@@ -548,9 +562,13 @@ class ChannelGraph:
                 if not unknowns.fixed[unknown]:
                     names.setdefault(unknown, layer.name if len(made) == 1 else f"{layer.name}[{number}]")
             if isinstance(modules[layer.name], CONVOLUTIONS):
-                for found, parts in ((producers, made), (consumers, unknowns.parts(layer.reads))):
-                    if len(parts) == 1 and parts[0][1] == 1:
-                        found.setdefault(parts[0][0], []).append(layer.name)
+                team = teams.get(layer.name, (layer.name,))
+                for found, parts, whole in (
+                    (producers, made, Fraction(1, len(team))),
+                    (consumers, unknowns.parts(layer.reads), Fraction(1)),
+                ):
+                    if len(parts) == 1 and parts[0][1] == whole and layer.name == team[0]:
+                        found.setdefault(parts[0][0], []).append("+".join(team))
         variables = tuple(
             Variable(
                 name,
