@@ -93,7 +93,7 @@ def arguments(method: type[Any] | None = Everything) -> cli.Parser:
             action="store_true",
             help="search again where a ranking is there already, of this code or another; the old one is put aside",
         )
-        parser.set_defaults(loader="resident")  # searches hold their images, and so does what --retrain trains
+        cli.add_loader(parser)
         parser.add_argument(
             "--retrain",
             action="store_true",
@@ -217,6 +217,7 @@ def _search_of(name: str, given: dict[str, Any], space: PoolingSpace, options: A
         options.engine,
         stamps.code_of(name),
         provenance.code_version() | ({"method_from": source} if source else {}),
+        loader=options.loader,
         traceback=options.traceback,
     )
 
@@ -499,11 +500,12 @@ def _print_status(queue: cluster.Queue, search: Search, seeds: list[int], as_jso
 
 def _search_on_slurm(plan: Plan, submission: Submission, options: Any, words: list[str]) -> int | None:
     """Submits the missing rankings. Returns an exit code unless it waited until all were there."""
-    from benchmark.datasets import named
+    from benchmark.datasets import loaders
 
     search, missing, queue = plan.search, plan.missing, submission.queue
     if plan.trains:  # faults are named, and data fetched, before anything is submitted
-        named.load(search.recipe.dataset, options.data).sized_for(search.space, search.recipe.side)
+        dataset = loaders.load(search.recipe.dataset, options.data, loader=options.loader)
+        dataset.sized_for(search.space, search.recipe.side)
     method = str(Path(search.method).resolve()) if search.method.endswith(".py") else search.method
     terms = files.Terms(queue.settings.lease)
     elsewhere = replace(search, method=method, folder=search.folder.resolve(), terms=terms)

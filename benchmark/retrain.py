@@ -83,11 +83,12 @@ def _record(ledger: Ledger, run: Run, out: str) -> Mapping[str, Any] | None:
 
 def _train(ledger: Ledger, missing: Sequence[Run], options: argparse.Namespace) -> bool:
     """Whether Ctrl-C ended it."""
-    from benchmark.datasets import named
+    from benchmark.datasets import loaders
     from benchmark.training import devices, train
 
     space, recipe, device = ledger.space, ledger.recipe, devices.device_named(options.device)
-    dataset = named.load(recipe.dataset, options.data).sized_for(space, recipe.side).reduced(recipe)
+    dataset = loaders.load(recipe.dataset, options.data, loader=options.loader)
+    dataset = dataset.sized_for(space, recipe.side).reduced(recipe)
     ledger.prepare()
     works = {run: train.work(space, run.config, recipe, len(dataset.train), len(dataset.test)) for run in missing}
     cli.say(f"to be trained from scratch: {', '.join(f'{run.config} seed {run.seed}' for run in missing)}")

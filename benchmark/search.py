@@ -48,6 +48,7 @@ class Search:
     method_code: dict[str, int | str]  # of what `nas_methods.stamps` said when the search began
     made_by: dict[str, Any]
     terms: files.Terms = field(default_factory=files.Terms)
+    loader: str = "resident"
     traceback: bool = False  # whether an error is also told as Python does, for whoever writes the method
 
     @property
@@ -108,19 +109,20 @@ class Search:
         return nas_methods.Task(self.space.at(self.recipe.side), self.recipe, seed, device, halves, **more)
 
     def _halves(self, seed: int, engine: str) -> nas_methods.Halves:
-        from benchmark.datasets import named
-        from benchmark.datasets.batches import Batches
+        from benchmark.datasets import loaders
+        from benchmark.datasets.batches import served
         from benchmark.datasets.halves import split_of, store_split
         from benchmark.spaces import networks
         from benchmark.training import devices
 
         device, space = devices.device_named(self.device), self.space.at(self.recipe.side)
-        dataset = named.load(self.recipe.dataset, self.data_root).sized_for(self.space, self.recipe.side)
+        dataset = loaders.load(self.recipe.dataset, self.data_root, loader=self.loader)
+        dataset.sized_for(self.space, self.recipe.side)
         split = split_of(dataset, self.recipe.split_seed)
         store_split(split, dataset, self.folder / "splits")
         halves = [
-            Batches.of(
-                dataset.train.subset(indices).first(count).scaled(self.recipe.side), dataset, self.recipe, device
+            served(
+                dataset.fitted(dataset.train.subset(indices).first(count), self.recipe), dataset, self.recipe, device
             )
             for indices, count in ((split.train, self.recipe.train_images), (split.validation, self.recipe.eval_images))
         ]

@@ -57,7 +57,7 @@ from benchmark.tables.published import Variant as Variant
 if TYPE_CHECKING:
     import torch
 
-    from benchmark.datasets.batches import Batches
+    from benchmark.datasets.batches import Batches, StreamedBatches
 
 GROUP = "nas_bench_pooling.methods"  # of the entry points
 
@@ -83,8 +83,8 @@ class Halves:
     provenance  data set, split, device, engine and precision: what a checkpoint and a record must know
     """
 
-    train: Batches
-    validation: Batches
+    train: Batches | StreamedBatches
+    validation: Batches | StreamedBatches
     network: Callable[..., torch.nn.Module]
     provenance: Mapping[str, Any]
 

@@ -77,7 +77,7 @@ class Feed:
         half = self.task.data.train
         epoch, within = divmod(iteration, half.steps)
         if self._plan is None or self._plan[0] != epoch:
-            self._plan = epoch, crops.augmentation(len(half), self.task.seed, epoch).to(torch.device(self.task.device))
+            self._plan = epoch, half.plan(self.task.seed, epoch)
         return half.train(self._plan[1], within)
 
     def validation(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -360,7 +360,7 @@ def evaluate_configuration(learner: Learner, task: Task, index: int, unused_epoc
     train, recipe = task.data.train, task.recipe
     if recipe.bn == "batch":
         return learner.evaluate(task.data.validation.plain(), path)[1]
-    plan = crops.augmentation(len(train), task.seed, unused_epoch).to(learner.device)
+    plan = train.plan(task.seed, unused_epoch)
     count = max(1, min(recipe.calibration_images // recipe.batch_size, train.steps))
     with learner.calibrated(path, (train.train(plan, k)[0] for k in range(count))):
         return learner.evaluate(task.data.validation.plain(), path)[1]

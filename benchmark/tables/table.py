@@ -288,7 +288,10 @@ class GroundTruth:
         try:
             recipe = Recipe.stated(self.header.get("recipe") or {}, self.recipe_hash or "")
         except UsageError:
-            return f"{held}, and states no recipe by which this version could train the others: ask its source for them"
+            return (
+                f"{held} and no recipe by which the others could be trained, so that it can be queried, but rankings cannot be "
+                f"scored against it; benchmark.evaluate --space {self.space.name} searches without a table"
+            )
         words = [
             "python",
             "-m",

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmark.datasets import crops, sets
+from benchmark.datasets import sets
 from benchmark.datasets.batches import Batches, StreamedBatches, served
 from benchmark.datasheets import datasheet
 from benchmark.errors import Failure
@@ -138,7 +138,7 @@ class Fit:
         """The batches of the whole training from a step on, epoch after epoch."""
         while step < self.steps:
             epoch, within = divmod(step, self.train_set.steps)
-            plan = crops.augmentation(len(self.train_set), self.seed, epoch).to(self.train_set.device)
+            plan = self.train_set.plan(self.seed, epoch)
             with closing(self.train_set.epoch(plan, within)) as batches:
                 yield from batches
             step += self.train_set.steps - within

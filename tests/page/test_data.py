@@ -29,7 +29,7 @@ def keep(out, name, scores, seed=0, history=None, pick=None, label="paper", **op
 
 def board(out, offered=()):
     found = kept.read(out, out / "report", offered)
-    return leaderboard.board_of(TABLE, found, leaderboard.labels_of(found.rankings))
+    return leaderboard.board_of(found.tables[0], found, leaderboard.labels_of(found.rankings))
 
 
 def test_a_row_of_the_leaderboard_is_the_score_of_all_seeds(tmp_path):
@@ -163,7 +163,7 @@ def test_broken_files_are_named_and_left_out(tmp_path):
     assert len(found.rankings) == 2
     assert [any(name in line for line in found.left_out) for name in ("broken.json", "torn")] == [True, True]
     labels = leaderboard.labels_of(found.rankings)
-    of = leaderboard.board_of(TABLE, found, labels)
+    of = leaderboard.board_of(found.tables[0], found, labels)
     assert len(of.standings) == 3
     assert [line.split(":")[0] for line in of.left_out] == ["../rankings/odd.json"]
     told = histories.histories_of(found.rankings, labels)

@@ -544,7 +544,7 @@ def fails_oddly(item, report, stop):
 
 
 def test_an_exception_without_a_text_and_one_of_a_book_are_told_in_a_line():
-    outcome, _ = heard(fails_oddly, [1, 2], processes=1)
+    outcome, _ = heard(fails_oddly, [1, 2], Workers(1))
     assert outcome.failed[0].startswith("Unsaid: its text cannot be had, ValueError (")
     assert outcome.failed[1].startswith("ValueError: longlong")
     assert len(outcome.failed[1]) < 2500
