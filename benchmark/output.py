@@ -81,7 +81,11 @@ def standard() -> TextIO:
 
 def answer(*lines: str) -> None:
     """A command's result, or a part of it, on standard output; a reader sees it at once."""
-    print(*map(printable, lines), sep="\n", file=standard(), flush=True)
+    try:
+        print(*map(printable, lines), sep="\n", file=standard(), flush=True)
+    except OSError as error:
+        error.filename = error.filename or "standard output"
+        raise
 
 
 def printable(text: str) -> str:

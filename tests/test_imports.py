@@ -45,7 +45,8 @@ LIGHT = [
     *(
         name
         for name in FILES
-        if room(name) in {"tables", "scoring", *FLOORS[0], *FLOORS[1], *FLOORS[2], "recipe", *COMMANDS, "runs", "search", "retrain"}
+        if room(name)
+        in {"tables", "scoring", *FLOORS[0], *FLOORS[1], *FLOORS[2], "recipe", *COMMANDS, "runs", "search", "retrain"}
     ),
     "benchmark.spaces.space",
     "benchmark.spaces.costs",

@@ -248,3 +248,10 @@ def test_a_field_that_is_added_counts_where_it_says_something_new(kind):
     assert more.stated(recipe.to_dict(), recipe.hash) == recipe
     assert recipe.label == "paper-schedulesteps"
     assert "cosine, steps" in refusal(more, schedule="linear")
+
+
+@pytest.mark.parametrize("field", ["epochs", "batch_size", "threads", "calibration_images", "curve_images"])
+@pytest.mark.parametrize("value", [None, "4", 2.0, True])
+def test_a_count_that_is_no_whole_number_is_refused_whatever_it_is(field, value):
+    with pytest.raises(UsageError, match=f"{field} is {value}: "):
+        SearchRecipe(**{field: value})

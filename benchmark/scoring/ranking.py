@@ -62,6 +62,10 @@ class Ranking:
 
     def __post_init__(self) -> None:
         space = load_space(self.space)
+        if isinstance(self.scores, str | bytes) or not isinstance(self.scores, Iterable):
+            raise UsageError(
+                f"{str(self.scores)[:80]!r} are no scores: give {len(space)} numbers, one per configuration"
+            )
         given = tuple(Decimal(plain_number(s)) if isinstance(s, str) else s for s in self.scores)
         object.__setattr__(self, "scores", tuple(map(_float, given)))
         if len(self.scores) != len(space):

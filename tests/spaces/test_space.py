@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 
 from benchmark.errors import UsageError
@@ -218,3 +219,11 @@ def test_a_space_has_presets_of_its_own():
     assert space.label(Recipe(dataset="synthetic", epochs=400, lr=0.5)) == "paper-lr0.5"
     assert space.label(Recipe(dataset="synthetic", epochs=100)) == "paper-epochs100"
     assert {space: 1}[space] == 1  # what works for a space is remembered by it
+
+
+def test_whether_a_space_holds_something_is_answered_however_it_is_written():
+    space = load_space()
+    for one in (space.default, "[4,3,3]", " [4, 3, 3]", (4, 3, 3), [4, 3, 3], np.array([4, 3, 3])):
+        assert one in space
+    for other in ("[9,9,9]", "[4,3", (4, 3), [], {}, None, 3, "", space.along((0, 1, 0, 1, 0, 1, 0, 1, 0, 1)), space):
+        assert other not in space
