@@ -84,7 +84,8 @@ def answer(*lines: str) -> None:
     try:
         print(*map(printable, lines), sep="\n", file=standard(), flush=True)
     except OSError as error:
-        error.filename = error.filename or "standard output"
+        if error.errno and error.filename is None:
+            error.filename = "standard output"
         raise
 
 

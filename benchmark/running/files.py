@@ -55,7 +55,9 @@ def write_atomically(path: Path, data: bytes, beside: Path | None = None) -> Non
             if left == 1 or not folder.is_dir():
                 raise
         except BaseException as error:
-            if isinstance(error, OSError) and error.filename is None:  # a full disk does not say what did not fit
+            if (
+                isinstance(error, OSError) and error.errno and error.filename is None
+            ):  # a full disk does not say what did not fit
                 error.filename = str(path)
             partial.unlink(missing_ok=True)
             raise

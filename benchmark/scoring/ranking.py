@@ -146,8 +146,14 @@ def _fault(part: str, key: Any, value: Any, size: int) -> str:
             and _are_numbers([value.get("seconds", 0)])
         )
         return "" if right else "it is a dict of `seconds`, a number, and `curve`, a list of them"
-    if (part, key) == ("provenance", "recipe_label"):
-        return "" if isinstance(value, str) else "it is text"
+    plain: dict[Any, tuple[type, str]] = {
+        "recipe_label": (str, "it is text"),
+        "seed": (int, "it is a whole number"),
+        "dataset": (Mapping, "it is a dict of `name` and `checksum`"),
+    }
+    if part == "provenance" and key in plain:
+        kind, shape = plain[key]
+        return "" if isinstance(value, kind) else shape
     if (part, key) == ("history", "curve"):
         right = isinstance(value, list | tuple) and all(
             isinstance(point, Mapping)

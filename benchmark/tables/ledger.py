@@ -227,8 +227,14 @@ def _fault(record: dict[str, Any], recipe: Recipe) -> str | None:
     data = made.get("dataset") if isinstance(made, dict) else None
     if record.get("recipe") != recipe.to_dict():
         return "its recipe is not the one of its hash"
-    if not isinstance(data, dict) or not {"name", "checksum"} <= data.keys():
+    if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("name", "checksum")):
         return "its provenance names no data set"
+    if not isinstance(record.get("recipe_label"), str):
+        return "its recipe_label is no text"
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "it holds half a character"
     if not isinstance(timings, dict) or not all(_finite(timings.get(key, 1)) for key in ("seconds", "sharing")):
         return "its timings are no numbers"
     if not isinstance(curves, dict) or not all(isinstance(curves.get(name), list) for name in CURVES):
