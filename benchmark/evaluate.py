@@ -320,6 +320,12 @@ def _evaluate(method: Any, space: PoolingSpace, table: GroundTruth | None, optio
     result = _carried_out(plan, table, options, words, deadline)
     if isinstance(result, int):
         return result
+    if isinstance(result, Score) and table is not None:
+        try:
+            _keep(plan, result, table, options)
+        except OSError:
+            _show(result, options.json)  # what was worked for, whatever became of its file
+            raise
     if options.retrain:
         return _retrain(plan, result, table, options, words, deadline)
     _show(result, options.json)
@@ -366,6 +372,7 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
             break
         if isinstance(found, Score):
             results.scores[entry] = found
+            results.attempt(entry, partial(_keep, plans[entry], found, table, options))
     _show(results, options.json)
     return code or (1 if results.failed else 0)
 
@@ -386,7 +393,7 @@ def _foretold(plans: dict[race.Entry, Plan], results: race.Results, options: Any
 def _carried_out(
     plan: Plan, table: GroundTruth | None, options: Any, words: list[str], deadline: float | None
 ) -> Score | Finds | int:
-    """Makes the rankings that are missing, scores them all and keeps the score; an exit code if it ended early."""
+    """Makes the rankings that are missing and scores them all; an exit code if it ended early."""
     search, seeds = plan.search, plan.seeds
     if plan.missing:
         again = _again(words)
@@ -397,14 +404,18 @@ def _carried_out(
     if table is None:
         cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)}")
         return Finds(search.space, rankings)
-    result = score(list(rankings.values()), table)
+    return score(list(rankings.values()), table)
+
+
+def _keep(plan: Plan, result: Score, table: GroundTruth, options: Any) -> None:
+    """Keeps a score, and says where."""
+    search, seeds = plan.search, plan.seeds
     stem = search.path(seeds[0]).stem + "".join(f"-{seed}" for seed in seeds[1:])
     name = files.bounded(f"{stem}-vs-{distinct_name(table.name, table.sha256)}")
     kept = Path(options.out) / "scores" / f"{name}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(kept, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
     cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)} and {kept}")
-    return result
 
 
 def _retrain(
