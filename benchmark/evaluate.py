@@ -316,6 +316,8 @@ def _evaluate(method: Any, space: PoolingSpace, table: GroundTruth | None, optio
         _require_data(plan, task)
         if (work := plan.work(task)) is not None:
             _say_how_long(plan.search, work, len(plan.missing), options)
+        if hasattr(plan.instance, "memory"):
+            _require_memory(plan, task, options)
     deadline = _deadline(options)
     result = _carried_out(plan, table, options, words, deadline)
     if isinstance(result, int):
@@ -469,6 +471,17 @@ def _say_how_long(search: Search, work: float, searches: int, options: Any) -> N
     cli.say(f"on the CPU: {duration} on this machine ({devices.device_label(device)}, {threads}, measured)")
     if options.recipe != "smoke":
         cli.say(f"to see it work in minutes: python -m benchmark.evaluate --method {options.method} --recipe smoke")
+
+
+def _require_memory(plan: Plan, task: nas_methods.Task, options: Any) -> None:
+    """Says what the search takes of the device's memory. Raises UsageError where that cannot fit."""
+    from benchmark.training import devices, memory
+
+    device, at_once = devices.device_named(options.device), min(options.together, len(plan.missing))
+    models = getattr(plan.instance, "models", 1)
+    several = f" with M = {models} (fewer take less)" if models > 1 else ""
+    what = f"{plan.search.name} at batch {plan.search.recipe.batch_size}{several}"
+    cli.say(memory.require(plan.instance.memory(task), what, device, at_once))
 
 
 def _again(words: list[str]) -> str:
