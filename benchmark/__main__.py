@@ -18,6 +18,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "verify",
+    "search_channels",
     "simulate",
     "export",
     "report",

@@ -22,6 +22,7 @@ COMMANDS = [
     "evaluate",
     "compare",
     "verify",
+    "search_channels",
     "simulate",
     "export",
     "report",
