@@ -26,7 +26,7 @@ from benchmark.channels.graph import ChannelGraph
 from benchmark.channels.networks import make
 from benchmark.channels.reading import readers, said
 from benchmark.channels.rules import ChannelRecipe, Moving, moved, why
-from benchmark.channels.trial import Trial, convolutions, epochs_of
+from benchmark.channels.trial import Trial, convolutions, epochs_of, learner_of
 from benchmark.datasets import loaders
 from benchmark.errors import UsageError, choices
 from benchmark.given import read_bytes
@@ -274,7 +274,7 @@ class SearchRun:
                 names = convolutions(network)
                 stamp = {"search": search.identity(), "trial": number}
                 label = f"{search.name} trial {number}"
-                trial = Trial(label, network, recipe, search.seed_of(number), dataset, device, stamp)
+                trial = Trial(label, network, recipe, learner_of, search.seed_of(number), dataset, device, stamp)
                 checkpoint = search.folder / "work" / f"{number:03d}.pt"
                 steps = trial.steps(checkpoint, stop)
                 while True:

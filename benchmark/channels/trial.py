@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.channels.adas import Adas, Constant
+from benchmark.channels.adas import Adas
 from benchmark.channels.graph import CONVOLUTIONS
+from benchmark.channels.learning import Seeded
 from benchmark.channels.metrics import Side, sides
 from benchmark.channels.reading import Epoch
 from benchmark.channels.rules import ChannelRecipe
@@ -60,30 +61,43 @@ def measured(network: nn.Module) -> list[tuple[Side, Side]]:
     return [(after, before) if turned else (before, after) for (before, after), turned in pairs]
 
 
+def learner_of(network: nn.Module, recipe: ChannelRecipe, device: torch.device, seed: int) -> Learner:
+    """As a search's recipe has it: Adas, or SGD at one rate."""
+    if recipe.optimizer == "adas":
+        return Adas(network, recipe, device, seed, recipe.beta)
+    return Seeded(network, recipe, device, seed)
+
+
 @dataclass(frozen=True)
 class Trial:
-    """The training of a fresh network by a search's recipe. Its result depends on these fields alone.
+    """The training of a network. Its result depends on these fields alone.
 
-    seed   of the order of images and their augmentation
-    stamp  what names the trial in its checkpoint
+    learner   makes what steps it, from (network, recipe, device, seed)
+    seed      of the order of images, their augmentation, and what the network draws
+    stamp     what names the trial in its checkpoint
+    measures  whether all convolutions are measured after each epoch; Adas needs it
     """
 
     name: str
     network: nn.Module
-    recipe: ChannelRecipe
+    recipe: Any
+    learner: Callable[[nn.Module, Any, torch.device, int], Learner]
     seed: int
     dataset: Dataset
     device: torch.device
     stamp: dict[str, Any]
+    measures: bool = True
 
     def steps(self, checkpoint: Path | None, stop: Callable[[], bool]) -> Steps:
         """As those of `benchmark.training.train.Training`; one more curve, `sides`: (convolutions, 2, 3) by epoch."""
         recipe = self.recipe
         torch.set_num_threads(recipe.threads)
         dataset = self.dataset.reduced(recipe)
-        learner = self._learner()
+        learner = self.learner(Pathless(self.network), recipe, self.device, self.seed)
 
         def probe(network: nn.Module) -> dict[str, Any]:
+            if not self.measures:
+                return {}
             pairs = measured(network)
             if isinstance(learner, Adas):
                 learner.advance(pairs)
@@ -93,12 +107,6 @@ class Trial:
         train_set, test_set = (served(s, dataset, recipe, self.device) for s in (dataset.train, dataset.test))
         fit = Fit(learner, Named(self.name), self.seed, train_set, test_set, probe)  # type: ignore[arg-type]
         return (yield from fitting(fit, keeper, stop))
-
-    def _learner(self) -> Learner:
-        network = Pathless(self.network)
-        if self.recipe.optimizer == "adas":
-            return Adas(network, self.recipe, self.device, self.recipe.beta)
-        return Constant(network, self.recipe, self.device)
 
 
 def epochs_of(names: Sequence[str], curve: Sequence[Sequence[Any]]) -> list[Epoch]:

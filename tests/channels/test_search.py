@@ -24,7 +24,8 @@ class Net(nn.Module):
         self.norm, self.last = nn.BatchNorm2d(12), nn.Conv2d(12, 20, 3, stride=2)
         self.head = nn.Linear(20, classes)
     def forward(self, x):
-        return self.head(self.last(self.norm(self.body(self.stem(x)))).relu().mean((2, 3)))
+        x = self.last(self.norm(self.body(self.stem(x)))).relu()
+        return self.head(nn.functional.dropout(x.mean((2, 3)), 0.2, self.training))
 
 def make(classes):
     return Net(classes)
