@@ -4,6 +4,7 @@
     python -m benchmark.search_channels --network darts7 --dataset cifar100 --delta 0.005 0.0075 0.01
     python -m benchmark.search_channels --network ./my_net.py:make --delta 0.01 --optimizer sgd --start none
     python -m benchmark.search_channels --network resnet20 --recipe smoke           # to see it work
+    python -m benchmark.search_channels --delta 0.01 --train --against baseline compound random   # is it any better?
 
 Networks are trained for a few epochs, again and again; after each trial every width grows or shrinks by how fast the rank
 of the convolutions around it has risen, compared with delta: a smaller delta gives a larger network. The default recipe
@@ -14,6 +15,7 @@ keeps every trial with its decisions; a result.json there is a network that --ne
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shlex
 import sys
@@ -25,9 +27,12 @@ from typing import Any
 from benchmark import cli, provenance
 from benchmark.channels.rules import ChannelRecipe
 from benchmark.errors import Failure
+from benchmark.running.files import write_atomically
 from benchmark.running.launch import LEAN_ENVIRONMENT, launch
 from benchmark.spaces.space import load_space
 from benchmark.training import precision
+
+AGAINST = ("baseline", "compound", "random", "static")
 
 
 def arguments() -> cli.Parser:
@@ -51,6 +56,24 @@ def arguments() -> cli.Parser:
     parser.add_argument("--together", type=cli.positive, default=1, metavar="K", help="searches at once (default 1)")
     parser.add_argument("--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h")
     parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
+    group = parser.add_argument_group("training from scratch what was found (recipe of its own: --train-recipe)")
+    group.add_argument("--train", action="store_true", help="train what was found, with several seeds")
+    group.add_argument(
+        "--against",
+        nargs="+",
+        choices=AGAINST,
+        default=[],
+        metavar="C",
+        help="controls beside it: baseline, the network as it comes; compound and random, scaling and random widths of as "
+        "many parameters; static, scaling by the baseline's ranks",
+    )
+    group.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], metavar="N", help="default 0 1 2")
+    group.add_argument("--draws", type=cli.positive, default=3, metavar="N", help="of random widths (default 3)")
+    group.add_argument("--train-recipe", default="paper", metavar="R", help="paper (250 epochs, default) or smoke")
+    group.add_argument("--train-epochs", type=cli.positive, metavar="N", help="instead of the recipe's")
+    group.add_argument("--train-every", type=cli.positive, metavar="N", help="epochs after which the rate is halved")
+    group.add_argument("--train-batch-size", type=cli.positive, metavar="N", help="instead of the recipe's")
+    group.add_argument("--train-lr", type=cli.number, metavar="X", help="instead of the recipe's")
     cli.add_fields(
         parser,
         ChannelRecipe,
@@ -117,9 +140,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         failed = {names[position]: why for position, why in outcome.failed.items()}
         interrupted = outcome.interrupted
     results = {str(s.result_path): json.loads(s.result_path.read_bytes()) for s in searches if s.result_path.exists()}
-    if options.json:
+    if options.json and not options.train:
         cli.print_json({"results": results})
-    else:
+    elif not options.json:
         for path, result in results.items():
             cli.answer(*_lines(path, result))
     if failed:
@@ -128,7 +151,101 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.say(
             f"{left} searches are left; go on with: {shlex.join(['python', '-m', 'benchmark.search_channels', *words])}"
         )
-    return 130 if interrupted else 0
+    if left or interrupted or not options.train:
+        return 130 if interrupted else 0
+    return _judge(options, recipe, subject, source, results, words)
+
+
+def _judge(
+    options: Any, recipe: ChannelRecipe, subject: Any, source: str, results: Mapping[str, Any], words: Sequence[str]
+) -> int:
+    """Trains what was found and its controls, with several seeds each, and says how they compare."""
+    from benchmark.channels import judge
+
+    trained = _evaluation(options, recipe)
+    graph, out = subject.graph(), Path(options.out)
+    found = {f"search, delta {result['delta']:g}": result["widths"] for result in results.values()}
+    seeds = sorted(set(options.seeds))
+
+    def entered(made: Sequence[tuple[str, str, Any]]) -> list[judge.Contender]:
+        return [
+            judge.Contender(subject, group, label, widths, seed, trained, out, source, "static" in options.against and label == "baseline")
+            for seed in seeds
+            for group, label, widths in made
+        ]  # fmt: skip
+
+    first = judge.contenders(subject, graph, found, options.against, recipe.floor, recipe.cap, options.draws)
+    entries = entered(first)
+    deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None
+    if not _trained(options, graph, entries, deadline, words):
+        return 0
+    if "static" in options.against:
+        baseline = next(entry for entry in entries if entry.label == "baseline")
+        entries += entered(judge.scaled(graph, baseline.read() or {}))
+        if not _trained(options, graph, entries, deadline, words):
+            return 0
+    records = {(e.group, e.label, e.seed): e.read() or {} for e in entries}
+    rows = judge.judged(records, list(found))
+    said = {
+        "network": subject.base,
+        "dataset": recipe.dataset,
+        "recipe": trained.to_dict(),
+        "recipe_label": trained.label,
+        "command": cli.command_line("benchmark.search_channels", words),
+        "rows": rows,
+    }
+    key = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+    path = entries[0].path.parent / f"judged-{key}.json"
+    write_atomically(path, (json.dumps(said, indent=1, allow_nan=False) + "\n").encode())
+    if options.json:
+        cli.print_json(said)
+    else:
+        cli.answer(f"trained from scratch by recipe {trained.label}, {trained.epochs} epochs:", *judge.table(rows))
+        cli.answer(f"judged: {path}")
+    return 0
+
+
+def _evaluation(options: Any, recipe: ChannelRecipe) -> Any:
+    """The recipe of training from scratch: on the search's data, in its precision."""
+    from benchmark.channels.judge import EvaluationRecipe
+
+    asked = {"epochs": "train_epochs", "every": "train_every", "batch_size": "train_batch_size", "lr": "train_lr"}
+    fields = {name: getattr(options, flag) for name, flag in asked.items() if getattr(options, flag) is not None}
+    if recipe.train_images is not None:
+        fields |= {"train_images": recipe.train_images}
+    if recipe.eval_images is not None:
+        fields |= {"eval_images": recipe.eval_images}
+    same = {name: getattr(recipe, name) for name in ("dataset", "precision", "memory_layout", "threads")}
+    return EvaluationRecipe.preset(options.train_recipe, **same | fields)
+
+
+def _trained(options: Any, graph: Any, entries: Sequence[Any], deadline: float | None, words: Sequence[str]) -> bool:
+    """Trains what has no record yet. Whether all have one then; a line says how to go on."""
+    from benchmark.channels.judge import EvaluationRun
+    from benchmark.running.progress import ProgressLine
+
+    missing = [entry for entry in entries if not entry.read()]
+    if not missing:
+        return True
+    run = EvaluationRun(options.data, options.device, options.loader, provenance.code_version())
+    names = [f"{entry.label} seed {entry.seed}" for entry in missing]
+    works = [float(graph.macs(entry.widths)) for entry in missing]
+    with ProgressLine("training from scratch", works, names) as line:
+        outcome = launch(
+            run,
+            missing,
+            processes=options.together,
+            report=line.report,
+            environment=LEAN_ENVIRONMENT,
+            deadline=deadline,
+        )
+    if outcome.failed:
+        raise Failure("; ".join(f"{names[position]}: {why}" for position, why in outcome.failed.items()))
+    left = sum(not entry.read() for entry in missing)
+    if left:
+        again = shlex.join(["python", "-m", "benchmark.search_channels", *words])
+        cli.say(f"{left} trainings are left; go on with: {again}")
+    return not left
 
 
 def _lines(path: str, result: Mapping[str, Any]) -> list[str]:

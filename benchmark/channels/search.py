@@ -263,7 +263,7 @@ class SearchRun:
         self, search: Search, report: Callable[[Any], None], stop: Callable[[], bool]
     ) -> Generator[None, None, bool | None]:
         device, recipe = device_named(self.device), search.recipe
-        dataset = _dataset(recipe.dataset, self.data_root, self.loader)
+        dataset = data(recipe.dataset, self.data_root, self.loader)
         graph = search.subject.graph()
         states = search.start(graph)
         for number in range(recipe.trials):
@@ -335,7 +335,8 @@ class SearchRun:
 
 
 @lru_cache(maxsize=1)
-def _dataset(name: str, root: str | None, loader: str) -> Any:
+def data(name: str, root: str | None, loader: str) -> Any:
+    """The data set, loaded once for all that a worker does."""
     return loaders.load(name, root, download=False, loader=loader)
 
 
