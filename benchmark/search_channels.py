@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import cli, provenance
+from benchmark.channels.published import beside
 from benchmark.channels.rules import ChannelRecipe
 from benchmark.errors import Failure
 from benchmark.running.files import write_atomically
@@ -257,6 +258,11 @@ def _lines(path: str, result: Mapping[str, Any]) -> list[str]:
         "parameters of the trials: " + ", ".join(f"{trial['parameters']:,}" for trial in result["history"]),
     ]
     lines += ["widths: " + ", ".join(f"{name} {width}" for name, width in result["widths"].items())]
+    if paper := beside(result["network"], result["dataset"], result["delta"]):
+        lines.append(
+            f"published at this delta: {paper.parameters:g} million parameters, {paper.accuracy:g} (std {paper.std:g}) "
+            "by the recipe paper of search and training"
+        )
     return [*lines, f"result: {path}"]
 
 

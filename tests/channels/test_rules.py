@@ -69,6 +69,7 @@ def test_widths_are_multiples_and_halves_go_to_the_even_one():
     assert widths("S", 3, unit=12, floor=20) == [32, 24, 24, 24]
     assert all(w % 6 == 0 for w in widths("E", 20, unit=6, cap=100)[1:])
     assert widths("E", 20, unit=6, cap=100)[-1] == 96
+    assert widths("E", 2, unit=300) == [32, 300, 300]  # more groups than the cap allows channels: one each
 
 
 def test_decisions_in_words():
