@@ -30,7 +30,7 @@ def run(*words: str) -> None:
 
 def data_set() -> str:
     """`cifar10` if its files are right or can be fetched in time, else `synthetic`."""
-    fetch = [sys.executable, "-m", "benchmark.datasets"]
+    fetch = [sys.executable, "-m", "benchmark.datasets", "cifar10"]
     try:
         found = subprocess.run(fetch, timeout=FETCH_SECONDS).returncode == 0
     except subprocess.TimeoutExpired:

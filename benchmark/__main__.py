@@ -1,6 +1,9 @@
 """`python -m benchmark`, installed as `nas-bench-pooling`: the commands, a line each; with a name first, that command.
 
-nas-bench-pooling evaluate --method macs           # as python -m benchmark.evaluate --method macs
+    nas-bench-pooling evaluate --method macs           # as python -m benchmark.evaluate --method macs
+    nas-bench-pooling --completion bash                # what a shell needs to complete commands and flags
+
+A command is a module with `main(argv)` and `arguments()`, named in COMMANDS.
 """
 
 import ast
@@ -19,12 +22,16 @@ COMMANDS = (
     "compare",
     "verify",
     "search_channels",
+    "correlate",
     "simulate",
     "export",
     "report",
     "datasets",
     "datasets.ffcv",
 )
+
+PROGRAM = "nas-bench-pooling"
+COMPLETION = "--completion"
 
 
 def about(name: str) -> str:
@@ -49,14 +56,35 @@ def parser_of(name: str) -> cli.Parser:
     return parser
 
 
+def completion(shell: str) -> str:
+    """A script that completes commands and flags in a shell. Raises UsageError for other shells, and without shtab."""
+    try:
+        import shtab
+    except ImportError:
+        raise UsageError("completion needs shtab: pip install 'nas-bench-pooling[completion]'") from None
+    if shell not in shtab.SUPPORTED_SHELLS:
+        raise UsageError(f"--completion {shell}: {choices(shell, shtab.SUPPORTED_SHELLS)}")
+    root = cli.Parser(prog=PROGRAM)
+    commands = root.add_subparsers()
+    for name in COMMANDS:
+        commands.add_parser(name, parents=[parser_of(name)], add_help=False, help=about(name))
+    script: str = shtab.complete(root, shell)
+    return script
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == [COMPLETION]:
+        if len(words) != 2:
+            raise UsageError(f"{COMPLETION} takes the name of a shell, such as bash")
+        cli.answer(completion(words[1]))
+        return 0
     if words and words[0] not in ("-h", "--help"):
         done: int = module_of(words[0]).main(words[1:])
         return done
     width = max(map(len, COMMANDS))
     cli.answer(*(f"python -m benchmark.{command:{width}}  {about(command)}" for command in COMMANDS))
-    cli.answer("\nEach of them explains itself with --help; as `nas-bench-pooling NAME` they are the same.")
+    cli.answer(f"\nEach of them explains itself with --help; as `{PROGRAM} NAME` they are the same.")
     return 0
 
 

@@ -4,6 +4,7 @@
     python -m benchmark.build_groundtruth --recipe smoke                    # the same in minutes, to see it work
     python -m benchmark.build_groundtruth --epochs 10 --configs "[4,3,3]" --seeds 0
     python -m benchmark.build_groundtruth --probe rank                      # with the networks' mean rank by epoch
+    python -m benchmark.build_groundtruth --space resnet50-cifar100 --recipe smoke
     python -m benchmark.build_groundtruth --where slurm                     # as a job array: slurm/README.md
     python -m benchmark.build_groundtruth --status
 
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse(words)
     space = load_space(options.space)
     require_trainable(space)
-    configs = space.select(options.configs) if options.configs else space.configs
+    configs = _configs(space, options)
     recipe = _recipe(space, options)
     seeds = sorted(set(options.seeds))
     ledger = Ledger.under(options.out, space, recipe)
@@ -91,7 +92,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.where == "slurm":
         return _build_on_slurm(build, submission)
 
-    from benchmark.datasets import loaders
     from benchmark.training import (
         devices,
         engine,
@@ -101,8 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     device = devices.device_named(options.device)
     engine.require_engine(options.engine, device)
-    faultless = loaders.load(recipe.dataset, options.data, loader=options.loader)  # or so it says before any training
-    dataset = faultless.reduced(recipe)
+    dataset = _loaded(space, recipe, options)  # its faults are said before any training
     together = options.together or pace.default_together(recipe, device)
     ledger.prepare()
     missing = _missing(ledger, runs)
@@ -119,6 +118,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _finish(build, failed, interrupted)
 
 
+def _loaded(space: PoolingSpace, recipe: Recipe, options: Any) -> Any:
+    """The data set as a training sees it. Its faults are said here, before anything is trained or submitted."""
+    from benchmark.datasets import loaders  # imports torch
+
+    dataset = loaders.load(recipe.dataset, options.data, loader=options.loader)
+    return dataset.sized_for(space, recipe.side).reduced(recipe)
+
+
+def _configs(space: PoolingSpace, options: Any) -> Sequence[Any]:
+    """What is asked for: all, unless some are named; of a large space, `smoke` takes a few."""
+    if options.configs:
+        return space.select(options.configs)
+    if options.recipe != "smoke":
+        return space.configs
+    if len(space.few) < len(space):
+        cli.say(f"smoke: {len(space.few)} of {len(space)} configurations (--configs 1-{len(space)} for all)")
+    return space.few
+
+
 def _recipe(space: PoolingSpace, options: Any) -> Recipe:
     """The recipe as the flags give it. On Slurm's CPUs, precisions are compared here, where it is submitted."""
 
@@ -130,11 +148,10 @@ def _recipe(space: PoolingSpace, options: Any) -> Recipe:
     on_gpus = options.where == "slurm" and trains_here and cluster.Settings.read(options.cluster).gpus > 0
 
     def measure(recipe: Recipe) -> precision.Rates | None:
-        from benchmark.datasets import loaders
         from benchmark.training import devices, engine
 
         engine.require_engine(options.engine, devices.device_named(options.device))
-        loaders.load(recipe.dataset, options.data, loader=options.loader).reduced(recipe)  # its faults are said first
+        _loaded(space, recipe, options)  # its faults are said first
         return precision.measured_on(options.device, space)(recipe)
 
     chosen = measure if trains_here and not on_gpus else precision.unmeasured
@@ -175,10 +192,8 @@ def _submission(ledger: Ledger, options: Any) -> Submission:
 
 def _build_on_slurm(build: Build, submission: Submission) -> int:
     """Submits the missing runs that are not queued yet. With --wait, stays, and writes the table."""
-    from benchmark.datasets import loaders  # imports torch: faults of the data are named before anything is submitted
-
     ledger, runs, options = build.ledger, build.runs, build.options
-    dataset = loaders.load(ledger.recipe.dataset, options.data, loader=options.loader).reduced(ledger.recipe)
+    dataset = _loaded(ledger.space, ledger.recipe, options)
     ledger.prepare()
     missing = _missing(ledger, runs)
     cli.say(f"{ledger.name}: {len(runs) - len(missing)} of {len(runs)} runs are there, data set {dataset.name}")

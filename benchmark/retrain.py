@@ -1,7 +1,8 @@
 """Trains what searches found from scratch, by the ground-truth recipe: `benchmark.evaluate --retrain`. No torch until then.
 
-A find is a configuration, or any path of resolutions ("012220220"). Each is trained once, on the full training set, with
-the seed of its search. Records lie in a ledger of their own, OUT/retrained/NAME; one of the same run in
+A find is a configuration, any path of resolutions ("012220220") or any sizes of the maps ("32,32,24x23,..."). Each is trained
+once, on the full training set, with the seed of its search; sizes are reached by max-pooling, whatever the method had between
+its blocks. Records lie in a ledger of their own, OUT/retrained/NAME; one of the same run in
 OUT/ledgers/NAME is taken instead, for it is the same training.
 """
 
@@ -17,21 +18,20 @@ from benchmark import cli
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.runs import say_how_long, train_runs
-from benchmark.spaces.space import Config
+from benchmark.spaces.space import Config, PoolingSpace
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, table_name
 from benchmark.tables.table import GroundTruth
 
 
-def ground_truth_recipe(table: GroundTruth, preset: str, search: SearchRecipe) -> Recipe:
-    """The recipe by which the table was made; where it states none, the preset, computed as the search was.
+def ground_truth_recipe(space: PoolingSpace, table: GroundTruth | None, preset: str, search: SearchRecipe) -> Recipe:
+    """The recipe by which the table was made; where it states none, or there is none, the preset, computed as the search was.
 
     Raises UsageError for a table whose recipe this version has not.
     """
-    stated, digest = table.header.get("recipe"), table.recipe_hash
-    if stated and digest:
+    if table and (stated := table.header.get("recipe")) and (digest := table.recipe_hash):
         return Recipe.stated(stated, digest)
     numerics = {name: getattr(search, name) for name in ("precision", "memory_layout")}
-    return table.space.preset(Recipe, preset, dataset=table.dataset, **numerics)
+    return space.preset(Recipe, preset, dataset=table.dataset if table else search.dataset, **numerics)
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,19 @@ class Retrained:
         return f"retrained: {accuracies} (test accuracy, recipe {self.recipe.label} {self.recipe.hash})"
 
 
-def retrain(table: GroundTruth, recipe: Recipe, finds: Mapping[int, str], options: argparse.Namespace) -> Retrained:
+def retrain(
+    space: PoolingSpace, recipe: Recipe, finds: Mapping[int, Sequence[str]], options: argparse.Namespace
+) -> Retrained:
     """Trains the finds that have no record yet.
 
-    finds: by seed, the text of what a ranking picks. options: `out`, `data`, `device`, `engine`, `together` and
-    `stop_after` as the command's flags give them. Raises UsageError for a find that names no network, Failure if a
+    finds: by seed, what a ranking picks, and what else its history names under `finds`, as text. options: `out`, `data`,
+    `device`, `engine`, `together` and `stop_after` as the command's flags give them. Raises UsageError for a find that names no network, Failure if a
     training fails.
     """
-    folder = Path(options.out) / "retrained" / table_name(table.space, recipe)
-    ledger = Ledger(folder, table.space, recipe)
-    runs = [Run(seed, table.space.architecture(find)) for seed, find in sorted(finds.items())]
+    folder = Path(options.out) / "retrained" / table_name(space, recipe)
+    ledger = Ledger(folder, space, recipe)
+    named = {seed: [space.architecture(text) for text in texts] for seed, texts in sorted(finds.items())}
+    runs = list(dict.fromkeys(Run(seed, find) for seed, found in named.items() for find in found))
     interrupted = False
     if missing := [run for run in runs if not _record(ledger, run, options.out)]:
         interrupted = _train(ledger, missing, options)
@@ -84,11 +87,12 @@ def _record(ledger: Ledger, run: Run, out: str) -> Mapping[str, Any] | None:
 
 def _train(ledger: Ledger, missing: Sequence[Run], options: argparse.Namespace) -> bool:
     """Whether Ctrl-C ended it."""
-    from benchmark.datasets import named
+    from benchmark.datasets import loaders
     from benchmark.training import devices, train
 
     space, recipe, device = ledger.space, ledger.recipe, devices.device_named(options.device)
-    dataset = named.load(recipe.dataset, options.data).reduced(recipe)
+    dataset = loaders.load(recipe.dataset, options.data, loader=options.loader)
+    dataset = dataset.sized_for(space, recipe.side).reduced(recipe)
     ledger.prepare()
     works = {run: train.work(space, run.config, recipe, len(dataset.train), len(dataset.test)) for run in missing}
     cli.say(f"to be trained from scratch: {', '.join(f'{run.config} seed {run.seed}' for run in missing)}")

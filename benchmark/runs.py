@@ -12,7 +12,8 @@ from typing import Any
 from benchmark import cli, provenance
 from benchmark.recipe import Recipe
 from benchmark.running import files
-from benchmark.running.launch import LEAN_ENVIRONMENT, Spoiled, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
+from benchmark.running.worker import Spoiled
 from benchmark.spaces.space import PoolingSpace
 from benchmark.tables.ledger import Ledger, Run
 
@@ -154,13 +155,6 @@ def train_runs(
     names = [f"{run.config} seed {run.seed}" for run in missing]
     with ProgressLine("training", [works[run] for run in missing], names) as line:
         deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None
-        outcome = launch(
-            function,
-            missing,
-            processes=together // slots,
-            slots=slots,
-            report=line.report,
-            environment=LEAN_ENVIRONMENT,
-            deadline=deadline,
-        )
+        workers = Workers(together // slots, slots, LEAN_ENVIRONMENT)
+        outcome = launch(function, missing, workers, report=line.report, deadline=deadline)
     return {missing[p]: why for p, why in outcome.failed.items()}, outcome.interrupted

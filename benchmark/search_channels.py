@@ -29,7 +29,7 @@ from benchmark.channels.published import beside
 from benchmark.channels.rules import ChannelRecipe
 from benchmark.errors import Failure
 from benchmark.running.files import write_atomically
-from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
 from benchmark.spaces.space import load_space
 from benchmark.training import precision
 
@@ -131,12 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None
         with ProgressLine("searching widths", [1.0] * len(missing), names) as line:
             outcome = launch(
-                run,
-                missing,
-                processes=options.together,
-                report=line.report,
-                environment=LEAN_ENVIRONMENT,
-                deadline=deadline,
+                run, missing, Workers(options.together, 1, LEAN_ENVIRONMENT), report=line.report, deadline=deadline
             )
         failed = {names[position]: why for position, why in outcome.failed.items()}
         interrupted = outcome.interrupted
@@ -233,12 +228,7 @@ def _trained(options: Any, graph: Any, entries: Sequence[Any], deadline: float |
     works = [float(graph.macs(entry.widths)) for entry in missing]
     with ProgressLine("training from scratch", works, names) as line:
         outcome = launch(
-            run,
-            missing,
-            processes=options.together,
-            report=line.report,
-            environment=LEAN_ENVIRONMENT,
-            deadline=deadline,
+            run, missing, Workers(options.together, 1, LEAN_ENVIRONMENT), report=line.report, deadline=deadline
         )
     if outcome.failed:
         raise Failure("; ".join(f"{names[position]}: {why}" for position, why in outcome.failed.items()))

@@ -47,7 +47,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import UsageError, choices
+from benchmark.errors import UsageError, choices, in_a_line
 from benchmark.recipe import SearchRecipe
 from benchmark.scoring.ranking import Ranking as Ranking
 from benchmark.spaces.space import PoolingSpace
@@ -57,7 +57,7 @@ from benchmark.tables.published import Variant as Variant
 if TYPE_CHECKING:
     import torch
 
-    from benchmark.datasets.batches import Batches
+    from benchmark.datasets.batches import Batches, StreamedBatches
 
 GROUP = "nas_bench_pooling.methods"  # of the entry points
 
@@ -83,8 +83,8 @@ class Halves:
     provenance  data set, split, device, engine and precision: what a checkpoint and a record must know
     """
 
-    train: Batches
-    validation: Batches
+    train: Batches | StreamedBatches
+    validation: Batches | StreamedBatches
     network: Callable[..., torch.nn.Module]
     provenance: Mapping[str, Any]
 
@@ -202,5 +202,5 @@ def _guarded(name: str, run: Callable[[], Any]) -> Any:
         return run()
     except (Exception, SystemExit) as error:
         where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        why = " ".join(f"{type(error).__name__}: {error}{where}".split())
+        why = f"{type(error).__name__}: {in_a_line(error)}{where}"
         raise UsageError(f"method '{name}' cannot be loaded: {why}") from error

@@ -21,6 +21,7 @@ from torch import nn
 from benchmark.channels import metrics
 from benchmark.channels.metrics import rank_slope
 from benchmark.errors import Failure, UsageError
+from benchmark.given import require_values
 from benchmark.scoring.ranking import Ranking
 from nas_methods import Task
 from nas_methods.alone import Alone
@@ -46,8 +47,7 @@ class Method(Alone):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.score not in ("rank", "slope"):
-            raise UsageError(f"score is '{self.score}': choose from rank, slope")
+        require_values(self)
         if self.score == "slope" and self.epochs_each < 2:
             raise UsageError("score is slope with epochs_each 1: a slope needs 2 epochs or more")
 

@@ -28,7 +28,7 @@ from benchmark.datasets import crops, named, sets
 from benchmark.datasets.batches import Batches
 from benchmark.errors import Failure
 from benchmark.recipe import Recipe
-from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
 from benchmark.spaces import networks
 from benchmark.spaces.space import Config, load_space
 from benchmark.training import train
@@ -188,9 +188,8 @@ def together(function: Callable[..., bool], work: Any, processes: int) -> list[A
     outcome = launch(
         function,
         [(work, barrier)] * processes,
-        processes=processes,
+        Workers(processes, environment=LEAN_ENVIRONMENT),
         report=lambda position, news: found.append(news),
-        environment=LEAN_ENVIRONMENT,
     )
     if outcome.interrupted:
         raise KeyboardInterrupt

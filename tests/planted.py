@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import numpy as np
 import torch
@@ -114,6 +113,24 @@ GAINS = 1 + np.random.default_rng(21).permuted(np.tile([0.0, 0.2, 0.4], (9, 1)),
 SHARES = {config.path: (level + 0.5) / len(SPACE) for config, level in zip(SPACE, LEVELS.tolist(), strict=True)}
 
 
+class PlantedBlock:
+    """As `networks.BasicBlock` is called."""
+
+    projection = None
+
+    def __init__(self, number):
+        self.number = number
+
+    def __call__(self, x, r):
+        return GAINS[self.number, r].item() * resize(x, 32 >> r)
+
+    def at(self, x):
+        return x
+
+    def branch(self, x):
+        return x
+
+
 class Planted(nn.Module):
     """Right about an image if and only if the image's difficulty is below the share of the path.
 
@@ -127,7 +144,7 @@ class Planted(nn.Module):
         self.bias = nn.Parameter(torch.zeros(10))
         self.weight = nn.Parameter(torch.zeros(64, 64, 2, 2))
 
-        self.blocks = [partial(self.block, number) for number in range(9)]
+        self.blocks = [PlantedBlock(number) for number in range(9)]
 
     def forward(self, x, path):
         label, difficulty, _ = codes_of(x).T
@@ -137,14 +154,11 @@ class Planted(nn.Module):
         trace = self.weight[:, :, 0, 0].diagonal()[: math.ceil(share * len(SPACE))].sum()
         return 5.0 * F.one_hot(answer, 10) + 1e-3 * self.bias + 1e-3 * trace * F.one_hot(label * 0, 10)
 
-    # For methods that mix resolutions: each block makes the answer, which is always right, as much surer as GAINS says.
+    # For methods that mix or learn resolutions: each block makes the answer, which is always right, as much surer as
+    # GAINS says, or leaves it as it is.
 
     def stem(self, x):
         return F.one_hot(codes_of(x)[:, 0], 10).float()[:, :, None, None].expand(-1, -1, 32, 32)
-
-    @staticmethod
-    def block(number, x, r):
-        return GAINS[number, r].item() * resize(x, 32 >> r)
 
     def head(self, x):
         return x.mean((2, 3)) + self.bias + 0 * self.weight.sum()  # part of the graph, as a second order needs it

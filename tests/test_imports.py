@@ -23,13 +23,15 @@ COMMANDS = [
     "compare",
     "verify",
     "search_channels",
+    "correlate",
     "simulate",
     "export",
     "report",
 ]  # none of which imports another
 # The floors of the house, the ground first: a module imports from its own room and from those on lower floors.
 FLOORS = [
-    {"errors", "given", "output"},
+    {"errors", "output"},
+    {"given"},
     {"cli", "streams", "provenance", "datasheets"},
     {"recipe"},
     {"running", "spaces"},
@@ -37,7 +39,7 @@ FLOORS = [
     {"training", "scoring"},
     {"channels"},
     {"nas_methods", "simulation"},
-    {"runs", "search", "page"},
+    {"runs", "search", "page", "adapters"},
     {"retrain"},
     set(COMMANDS),
 ]
@@ -55,7 +57,7 @@ LIGHT = [
         name
         for name in FILES
         if room(name) in {"tables", "scoring", "simulation", "page", "recipe", "runs", "search", "retrain"}
-        or room(name) in {*FLOORS[0], *FLOORS[1], *COMMANDS}
+        or room(name) in {*FLOORS[0], *FLOORS[1], *FLOORS[2], *COMMANDS}
     ),
     "benchmark.spaces.space",
     "benchmark.spaces.costs",
@@ -63,11 +65,14 @@ LIGHT = [
     *(name for name in FILES if name.startswith("benchmark.datasets.known")),
     "benchmark.running.files",
     "benchmark.running.launch",
+    "benchmark.running.worker",
     "benchmark.running.cluster",
     "benchmark.running.node",
     "benchmark.running.submission",
 ]
-HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "matplotlib", "submitit", "ffcv", "xarray", "pyarrow"}
+HEAVY = {
+    "torch", "torchvision", "pandas", "scipy", "rich", "altair", "vl_convert", "jinja2", "submitit", "ffcv", "xarray", "pyarrow",
+}  # fmt: skip
 ANSWERS = {"benchmark.tables.ledger", "benchmark.tables.table", "benchmark.tables.files", "benchmark.scoring.scores"}
 
 
@@ -211,6 +216,7 @@ def test_packages_hand_nothing_on():
         "scoring",
         "simulation",
         "simulation.optimizers",
+        "adapters",
     ):
         assert imported_by(f"benchmark.{package}") == set()
 
@@ -257,14 +263,15 @@ def test_data_sets_and_commands_are_found_by_their_place_and_nothing_else_is():
 
 def test_only_commands_load_methods_and_a_search_knows_no_answers():
     loaders = [name for name in FILES if name not in METHODS and "nas_methods" in roots(imported_by(name))]
-    assert loaders == ["benchmark.evaluate", "benchmark.search"]
+    assert loaders == ["benchmark.evaluate", "benchmark.report", "benchmark.search"]
     assert closure("benchmark.search") & ANSWERS == set()
 
 
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("launch", {"errors"}),
+        ("launch", {"cli", "running.worker"}),
+        ("worker", {"errors"}),
         ("slurm", {"errors"}),
         ("cluster", {"cli", "errors", "given", "running.files", "running.node", "running.slurm"}),
         ("submission", {"cli", "running.cluster", "running.launch"}),
@@ -299,9 +306,20 @@ def test_the_street_runs_one_way():
 
 
 def test_what_loads_slowly_loads_where_it_is_used():
-    """pandas, scipy, torchvision, matplotlib: never by importing a module; submitit: in cluster alone, where asked for."""
+    """pandas, scipy, torchvision, altair: never by importing a module; submitit: in cluster alone, where asked for."""
     for name in FILES:
-        slow = {"pandas", "scipy", "torchvision", "submitit", "ffcv", "xarray", "pyarrow"}
+        slow = {
+            "pandas",
+            "scipy",
+            "torchvision",
+            "submitit",
+            "ffcv",
+            "xarray",
+            "pyarrow",
+            "altair",
+            "vl_convert",
+            "jinja2",
+        }
         assert roots(imported_by(name, lazily=False)) & slow == set()
         if name != "benchmark.running.cluster":
             assert "submitit" not in roots(imported_by(name))

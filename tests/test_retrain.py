@@ -15,7 +15,7 @@ from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.retrain import ground_truth_recipe
 from benchmark.tables.files import write_table
 from benchmark.tables.ledger import Ledger, Run
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 from tests.machine import FAST
 from tests.tables.test_ledger import PROVENANCE, results
 
@@ -31,10 +31,12 @@ from benchmark import Ranking
 @dataclass(frozen=True)
 class Method:
     find: str = "012220220"
+    also: str = ""
     trains = False
 
     def rank(self, task):
-        return Ranking(task.space.name, tuple(float(i) for i in range(len(task.space))), pick=self.find)
+        history = {"finds": self.also.split()}
+        return Ranking(task.space.name, tuple(float(i) for i in range(len(task.space))), pick=self.find, history=history)
 """
 
 
@@ -46,7 +48,7 @@ def words(tmp_path, monkeypatch):
     rows = [Row(config, 50.0 + i / 7, 0.5, 3) for i, config in enumerate(SPACE)]
     stated = {"recipe": RECIPE.to_dict(), "recipe_hash": RECIPE.hash, "recipe_label": RECIPE.label}
     table = write_table(
-        GroundTruth.from_rows("stated", SPACE, rows, dataset="synthetic", **stated), tmp_path / "tables"
+        GroundTruth.from_rows("stated", SPACE, rows, Origin("synthetic", **stated)), tmp_path / "tables"
     )
     given = ["--method", tmp_path / "told.py", "--table", table, "--out", tmp_path / "out", "--retrain"]
     return [*map(str, given)]
@@ -89,6 +91,26 @@ def test_a_find_outside_the_space_is_trained_once_as_found(run, words, tmp_path,
     assert "to be trained" not in err
     assert retrained(tmp_path / "out") == before
     assert not list((tmp_path / "out").glob("retrained/*/work/*"))
+
+
+def test_sizes_that_were_learned_are_trained_as_found_beside_the_pick(run, words, tmp_path):  # noqa: F811
+    from benchmark.training import train
+
+    sizes = "32,32,32,24x23,24x23,12,12,9,9"
+    words += ["--find", "[4,3,3]", "--also", f"{sizes} [4,3,3]"]  # the pick among them is trained once
+    assert run(*(word for word in words if word != "--retrain"))[0] == 0
+    code, out, err = run(*words, "--stop-after", "0s")
+    assert code == 0, err
+    assert "2 of 2 finds are not trained yet" in err
+    code, out, err = run(*words)
+    assert code == 0, err
+    records = retrained(tmp_path / "out")
+    assert sorted(records) == ["024-seed0", f"sizes{sizes}-seed0"]
+    architecture = SPACE.architecture(sizes)
+    expected, _ = train.train_alone(SPACE, architecture, 0, RECIPE, named.load("synthetic"), train.device_named("cpu"))
+    assert lasting(records[f"sizes{sizes}-seed0"]) == {"config": sizes, "number": None, "seed": 0} | expected
+    assert out.splitlines()[-1].startswith("retrained: [4,3,3] seed 0 ")
+    assert f"; {sizes} seed 0 {expected['test_accuracy']:.2f} %" in out
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill")
@@ -147,15 +169,15 @@ def test_a_find_that_names_no_network_is_told_in_one_line(run, words):  # noqa: 
 @pytest.mark.parametrize(("preset", "epochs"), [("paper", 100), ("smoke", 2)])
 def test_without_a_stated_recipe_the_preset_is_taken_in_the_precision_of_the_search(preset, epochs):
     search = SearchRecipe.preset(preset, precision="fp32", epochs=7, lr=0.5)
-    recipe = ground_truth_recipe(load_table("published"), preset, search)
+    recipe = ground_truth_recipe(load_space(), load_table("published"), preset, search)
     assert recipe == Recipe.preset(preset, precision="fp32")
     assert recipe.epochs == epochs
 
 
 def test_the_recipe_that_the_table_states_rules():
     stated = {"recipe": RECIPE.to_dict(), "recipe_hash": RECIPE.hash}
-    table = GroundTruth.from_rows("t", SPACE, [Row(SPACE[0], 1.0, 0.1, 3)], dataset="synthetic", **stated)
-    assert ground_truth_recipe(table, "paper", SearchRecipe()) == RECIPE
+    table = GroundTruth.from_rows("t", SPACE, [Row(SPACE[0], 1.0, 0.1, 3)], Origin("synthetic", **stated))
+    assert ground_truth_recipe(table.space, table, "paper", SearchRecipe()) == RECIPE
 
 
 def test_only_one_search_at_a_time_can_be_retrained(refused):  # noqa: F811

@@ -152,6 +152,8 @@ def _mobilenet(classes: int, small: bool) -> nn.Module:
         return mobilenetv2.mobilenet_v2(weights=None, num_classes=classes)
 
     class Block(mobilenetv2.InvertedResidual):
+        conv: nn.Module
+
         def __init__(self, inp: int, oup: int, stride: int, expand_ratio: int, norm_layer: Any = None) -> None:
             super().__init__(inp, oup, stride, expand_ratio, norm_layer)
             if expand_ratio == 1:

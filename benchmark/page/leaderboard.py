@@ -11,7 +11,7 @@ from typing import Any
 from benchmark import cli
 from benchmark.errors import UsageError
 from benchmark.output import printable
-from benchmark.page.kept import Kept, KeptRanking
+from benchmark.page.kept import Kept, KeptRanking, KeptTable
 from benchmark.scoring import versus
 from benchmark.scoring.noise import Simulated
 from benchmark.scoring.ranking import Ranking
@@ -146,6 +146,7 @@ class Board:
     """
 
     table: str
+    title: str
     standings: tuple[Standing, ...]
     macs: float | None
     ceiling: Simulated | None
@@ -158,8 +159,9 @@ class Board:
     left_out: tuple[str, ...]
 
 
-def board_of(table: GroundTruth, kept: Kept, labels: Mapping[int, str]) -> Board:
+def board_of(judge: KeptTable, kept: Kept, labels: Mapping[int, str]) -> Board:
     """Everything of one table, complete and not constant. labels: the name of each ranking on the page, by its `id`."""
+    table = judge.table
     groups, left_out = _groups(table, kept.rankings, labels)
     scores: dict[str, Score] = {}
     for label, group in list(groups.items()):
@@ -178,6 +180,7 @@ def board_of(table: GroundTruth, kept: Kept, labels: Mapping[int, str]) -> Board
     spent, faults = _spent(table, groups)
     return Board(
         table=table.name,
+        title=judge.title,
         standings=tuple(sorted(standings, key=lambda row: (-row.tau, row.label))),
         macs=reference.macs.tau if reference.macs else None,
         ceiling=reference.ceiling.perfect if reference.ceiling else None,

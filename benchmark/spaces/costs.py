@@ -7,26 +7,27 @@ FLOP counter (one MAC = two of its FLOPs), against which a test checks every con
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from benchmark.spaces.space import Config, PoolingSpace, require_trainable
 
 
-def _convolutions(space: PoolingSpace, path: Sequence[int]) -> list[tuple[int, int, int, int]]:
-    """(channels in, channels out, kernel side, side of what it puts out) of every convolution along a path."""
+def _convolutions(space: PoolingSpace, path: Sequence[Any]) -> list[tuple[int, int, int, int]]:
+    """(channels in, channels out, kernel side, pixels of what it puts out) of every convolution along a path."""
     backbone = require_trainable(space)
-    sides = [space.sizes[r] for r in path]
+    pixels = [r[0] * r[1] if isinstance(r, tuple) else space.sizes[r] ** 2 for r in path]
     if backbone.stem == "cifar":
-        found = [(3, backbone.widths[0], 3, sides.pop(0))]
+        found = [(3, backbone.widths[0], 3, pixels.pop(0))]
     else:
-        found = [(3, backbone.widths[0], 7, backbone.side // 2)]
-    for (before, width, after), side in zip(backbone.blocks, sides, strict=True):
+        found = [(3, backbone.widths[0], 7, (backbone.side // 2) ** 2)]
+    for (before, width, after), count in zip(backbone.blocks, pixels, strict=True):
         if backbone.block == "basic":
             kinds = [(before, after, 3), (after, after, 3)]
         else:
             kinds = [(before, width, 1), (width, width, 3), (width, after, 1)]
         if before != after:  # the projection of the skip connection
             kinds.append((before, after, 1))
-        found += [(*kind, side) for kind in kinds]
+        found += [(*kind, count) for kind in kinds]
     return found
 
 
@@ -38,9 +39,9 @@ def macs(space: PoolingSpace, config: Config | str | Iterable[int], classes: int
     return path_macs(space, space[space.index(config)].path, classes)
 
 
-def path_macs(space: PoolingSpace, path: Sequence[int], classes: int | None = None) -> int:
-    """MACs of one image's forward pass along a path (`networks.ResNet.forward`), falling or rising."""
-    convolutions = sum(i * o * k * k * side**2 for i, o, k, side in _convolutions(space, path))
+def path_macs(space: PoolingSpace, path: Sequence[Any], classes: int | None = None) -> int:
+    """MACs of one image's forward pass along a path (`networks.ResNet.forward`): of indices, falling or rising, or of sizes."""
+    convolutions = sum(i * o * k * k * pixels for i, o, k, pixels in _convolutions(space, path))
     return convolutions + require_trainable(space).features * (classes or space.classes)
 
 

@@ -29,8 +29,13 @@ def _norm(channels: int, affine: bool) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, affine=affine, track_running_stats=affine)
 
 
-def resize(x: Tensor, side: int) -> Tensor:
-    """x (B, C, s, s) brought to (B, C, side, side): max-pooling down, nearest upsampling up, by whole ratios."""
+def resize(x: Tensor, side: int | tuple[int, int]) -> Tensor:
+    """x (B, C, s, s) brought to (B, C, side, side): max-pooling down, nearest upsampling up, by whole ratios.
+
+    side: (height, width) stands for any size, by any ratio: each output is the maximum over its share of the input.
+    """
+    if isinstance(side, tuple):
+        return F.adaptive_max_pool2d(x, side)
     if x.shape[-1] > side:
         return F.max_pool2d(x, x.shape[-1] // side)
     if x.shape[-1] < side:
@@ -51,9 +56,12 @@ class Block(nn.Module):
         super().__init__()
         self.sizes = tuple(sizes)
 
-    def forward(self, x: Tensor, r: int) -> Tensor:
-        """The block at resolution r: x (B, before, s, s) of any searched side s gives (B, after, sizes[r], sizes[r])."""
-        return self.at(resize(x, self.sizes[r]))
+    def forward(self, x: Tensor, r: int | tuple[int, int]) -> Tensor:
+        """The block at resolution r: x (B, before, s, s) of any searched side s gives (B, after, sizes[r], sizes[r]).
+
+        r: (height, width) runs it at any size.
+        """
+        return self.at(resize(x, r if isinstance(r, tuple) else self.sizes[r]))
 
     def at(self, x: Tensor) -> Tensor:
         """The block at the resolution that x already has."""
@@ -159,14 +167,16 @@ class ResNet(nn.Module):
         x = F.relu(self.norm(self.conv(x)), inplace=True)
         return x if self.first is None else self.first.at(F.max_pool2d(x, 3, stride=2, padding=1))
 
-    def forward(self, x: Tensor, path: Sequence[int]) -> Tensor:
+    def forward(self, x: Tensor, path: Sequence[Any]) -> Tensor:
         """Logits (B, classes), float32, of images x (B, 3, S, S) along a path.
 
         path: the resolution index of each of the L layers, the first one's (always 0) first, as `Config.path` gives
-        it; any path is allowed, falling or rising. Raises ValueError for a path of another length.
+        it; any path is allowed, falling or rising. In the place of an index may stand a size, (height, width), as in
+        `Sizes.path`. Raises ValueError for a path of another length.
         """
         first, *rest = path
-        if first != 0 or len(rest) != len(self.blocks) or not 0 <= min(rest) <= max(rest) < len(self.space.sizes):
+        known = all(min(r) > 0 if isinstance(r, tuple) else 0 <= r < len(self.space.sizes) for r in rest)
+        if first != 0 or len(rest) != len(self.blocks) or not known:
             raise ValueError(
                 f"a path here is 0 and {len(self.blocks)} resolutions below {len(self.space.sizes)}, not {tuple(path)}"
             )

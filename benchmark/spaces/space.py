@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from operator import index
@@ -79,8 +79,27 @@ class Path:
         return "".join(map(str, self.path[1:]))
 
 
-Architecture = Config | Path
+@dataclass(frozen=True)
+class Sizes:
+    """Height and width in pixels of each layer after the first: what a method finds that learns sizes freely.
 
+    `str` gives `32,32,24x23,...`: one number where a map is square.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+
+    @property
+    def path(self) -> tuple[Any, ...]:
+        """As `networks.ResNet.forward` takes it: the first layer is never resized."""
+        return (0, *self.sizes)
+
+    def __str__(self) -> str:
+        return ",".join(str(h) if h == w else f"{h}x{w}" for h, w in self.sizes)
+
+
+Architecture = Config | Path | Sizes
+
+FEW_FROM = 100
 EXPANSION = {"basic": 1, "bottleneck": 4}  # channels out of a block, in multiples of its width
 
 
@@ -169,6 +188,29 @@ class PoolingSpace:
         """The preset of this space that is closest to a recipe, with what differs from it: `paper-epochs10`."""
         return recipe.labelled(self.presets(type(recipe)))
 
+    def at(self, side: int | None) -> PoolingSpace:
+        """The same configurations on images of another side (None: its own), the feature maps scaled with them.
+
+        Raises UsageError where the smallest maps would not have a whole number of pixels, 1 at least.
+        """
+        if side is None or self.backbone is None or side == self.backbone.side:
+            return self
+        whole = self.backbone.side // self.sizes[-1]  # pixels of the image for one of the smallest map
+        if side % whole:
+            raise UsageError(f"side is {side}: images of {self.name} have a multiple of {whole} pixels")
+        sizes = tuple(size * side // self.backbone.side for size in self.sizes)
+        return replace(self, sizes=sizes, backbone=replace(self.backbone, side=side))
+
+    @cached_property
+    def few(self) -> tuple[Config, ...]:
+        """What is enough to see it work: all of a space of FEW_FROM configurations or fewer, of others the default and
+        8 that are spread evenly, the first ([1,1,...]) and the last among them.
+        """
+        if len(self) <= FEW_FROM:
+            return self.configs
+        spread = {self.configs[round(k * (len(self) - 1) / 7)] for k in range(8)}
+        return tuple(sorted({*spread, self.default}))
+
     @property
     def poolings(self) -> int:
         return len(self.sizes) - 1
@@ -218,13 +260,20 @@ class PoolingSpace:
         return Path(tuple(path))
 
     def architecture(self, text: str) -> Architecture:
-        """What a text names: a configuration ("[4,3,3]") or any path ("012220220"). Raises UsageError for the rest."""
+        """What a text names: a configuration ("[4,3,3]"), any path ("012220220") or sizes ("32,32,24x23,...").
+
+        Raises UsageError for the rest.
+        """
+        one = r"[1-9]\d{0,3}(?:x[1-9]\d{0,3})?"
+        if re.fullmatch(rf"{one}(?:,{one}){{{self.depth - 2}}}", text, re.ASCII) and self.depth > 2:
+            sides = [[int(side) for side in size.split("x")] for size in text.split(",")]
+            return Sizes(tuple((size[0], size[-1]) for size in sides))
         if re.fullmatch(rf"[0-{self.poolings}]{{{self.depth - 1}}}", text, re.ASCII):
             return self.along((0, *map(int, text)))
         if not text.strip().startswith("["):
             raise UsageError(
                 f"'{text[:40]}' names neither a configuration, as {self.default} does, nor a path: "
-                f"{self.depth - 1} digits from 0 to {self.poolings}"
+                f"{self.depth - 1} digits from 0 to {self.poolings}, or sizes in pixels with commas between them"
             )
         return self[self.index(text)]
 
@@ -249,7 +298,12 @@ _RESNET20 = Backbone("basic", (16,) + 3 * (16,) + 3 * (32,) + 3 * (64,), "cifar"
 _RESNET18 = 2 * (64,) + 2 * (128,) + 2 * (256,) + 2 * (512,)  # widths of the blocks
 _RESNET50 = 3 * (64,) + 4 * (128,) + 6 * (256,) + 3 * (512,)
 
-# Paper, Table 5. The stem is counted as a searched layer on CIFAR; on Food-101 and ImageNet the stem
+# To see them work in two minutes on two cores: smaller images, and so few that the numbers mean nothing.
+_SMOKE_32 = {"epochs": 1, "train_images": 64, "eval_images": 64, "batch_size": 32, "side": 8}
+_SMOKE_224 = _SMOKE_32 | {"train_images": 32, "eval_images": 32, "batch_size": 16, "side": 32}
+_SMOKE_SEARCH = {"batch_size": 16, "eval_images": 32, "calibration_images": 16, "curve_images": 0}
+
+# Paper, Table 5 and appendix. The stem is counted as a searched layer on CIFAR; on Food-101 and ImageNet the stem
 # and the first max-pool are fixed and not counted.
 SPACES = {
     space.name: space
@@ -262,6 +316,11 @@ SPACES = {
             Config((3, 2, 2, 2)),
             "cifar10",
             Backbone("basic", (64, *_RESNET18), "cifar", 32),
+            training={
+                "paper": {"epochs": 400, "milestones": "0.5,0.75", "weight_decay": 5e-3},  # after 200 and 300
+                "smoke": _SMOKE_32,
+            },
+            search={"smoke": _SMOKE_32 | _SMOKE_SEARCH},
         ),
         PoolingSpace(
             "resnet50-cifar100",
@@ -270,6 +329,16 @@ SPACES = {
             Config((4, 4, 6, 3)),
             "cifar100",
             Backbone("bottleneck", (64, *_RESNET50), "cifar", 32),
+            training={
+                "paper": {
+                    "epochs": 250,
+                    "milestones": "0.24,0.48,0.64",
+                    "gamma": 0.2,
+                    "weight_decay": 5e-4,
+                },  # 60, 120, 160
+                "smoke": _SMOKE_32,
+            },
+            search={"paper": {"epochs": 75}, "smoke": _SMOKE_32 | _SMOKE_SEARCH},
         ),
         PoolingSpace(
             "resnet50-food101",
@@ -278,6 +347,8 @@ SPACES = {
             Config((3, 4, 6, 3)),
             "food101",
             Backbone("bottleneck", _RESNET50, "imagenet", 224),
+            training={"paper": {"epochs": 90}, "smoke": _SMOKE_224},
+            search={"paper": {"epochs": 75}, "smoke": _SMOKE_224 | _SMOKE_SEARCH},
         ),
         PoolingSpace(
             "resnet18-imagenet",
@@ -286,6 +357,8 @@ SPACES = {
             Config((2, 2, 2, 2)),
             "imagenet",
             Backbone("basic", _RESNET18, "imagenet", 224),
+            training={"paper": {"weight_decay": 1e-4}, "smoke": _SMOKE_224},
+            search={"paper": {"epochs": 50}, "smoke": _SMOKE_224 | _SMOKE_SEARCH},
         ),
     )
 }

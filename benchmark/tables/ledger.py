@@ -75,7 +75,8 @@ class Ledger:
 
     def stem(self, run: Run) -> str:
         number = self._number(run)
-        return f"path{run.config}-seed{run.seed}" if number is None else f"{number:03d}-seed{run.seed}"
+        name = f"{type(run.config).__name__.lower()}{run.config}" if number is None else f"{number:03d}"
+        return f"{name}-seed{run.seed}"
 
     def _number(self, run: Run) -> int | None:
         return self.space.number(run.config) if isinstance(run.config, Config) else None

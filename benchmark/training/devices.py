@@ -63,17 +63,22 @@ def instruction_set(device: torch.device) -> str:
 
 def numerics(recipe: Recipe, device: torch.device, dataset: Dataset, engine: str = "eager") -> dict[str, Any]:
     """What the last bits of a result depend on, beside recipe and seed. A checkpoint is resumed under the same only."""
-    libraries = {"cudnn": torch.backends.cudnn.version()} if device.type == "cuda" else {}
+    libraries: dict[str, Any] = {"cudnn": torch.backends.cudnn.version()} if device.type == "cuda" else {}
     if engine == "compiled":
         import triton  # it compiles the blocks
 
         libraries["triton"] = triton.__version__
-    return libraries | {
-        "device": device_label(device),
-        "instructions": instruction_set(device),
-        "engine": engine,
-        "precision": recipe.precision,
-        "numpy": np.__version__,  # it draws weights, order and crops
-        "torch": str(torch.__version__),  # its own class could not be read back from a checkpoint
-        "dataset": {"name": dataset.name, "checksum": dataset.checksum},
-    }
+    decoder = {"decoder": dataset.decoder} if dataset.decoder else {}
+    return (
+        libraries
+        | decoder
+        | {
+            "device": device_label(device),
+            "instructions": instruction_set(device),
+            "engine": engine,
+            "precision": recipe.precision,
+            "numpy": np.__version__,  # it draws weights, order and crops
+            "torch": str(torch.__version__),  # its own class could not be read back from a checkpoint
+            "dataset": {"name": dataset.name, "checksum": dataset.checksum},
+        }
+    )

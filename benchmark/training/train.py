@@ -21,8 +21,9 @@ from typing import Any
 
 import torch
 
-from benchmark.datasets import crops, sets
+from benchmark.datasets import sets
 from benchmark.datasets.batches import Batches, StreamedBatches, served
+from benchmark.datasheets import datasheet
 from benchmark.errors import Failure
 from benchmark.recipe import CURVES, Recipe
 from benchmark.spaces import costs, networks
@@ -86,10 +87,10 @@ class Training:
         checkpoint: the file from which it goes on and into which it is kept; None keeps nothing.
         """
         torch.set_num_threads(self.recipe.threads)
-        dataset = self.dataset.reduced(self.recipe)
+        dataset = self.dataset.sized_for(self.space, self.recipe.side).reduced(self.recipe)
         train_set = served(dataset.train, dataset, self.recipe, self.device)
         test_set = served(dataset.test, dataset, self.recipe, self.device)
-        network = networks.ResNet(self.space, dataset.classes)
+        network = networks.ResNet(self.space.at(self.recipe.side), dataset.classes)
         networks.initialise(network, self.seed)
         (learner,) = learners([network], self.recipe, self.device, self.engine)
         stamp = {"recipe": self.recipe.hash, "config": str(self.config), "seed": self.seed}
@@ -137,7 +138,7 @@ class Fit:
         """The batches of the whole training from a step on, epoch after epoch."""
         while step < self.steps:
             epoch, within = divmod(step, self.train_set.steps)
-            plan = crops.augmentation(len(self.train_set), self.seed, epoch).to(self.train_set.device)
+            plan = self.train_set.plan(self.seed, epoch)
             with closing(self.train_set.epoch(plan, within)) as batches:
                 yield from batches
             step += self.train_set.steps - within
@@ -225,4 +226,6 @@ class _Stand:
 
 def work(space: PoolingSpace, config: Architecture, recipe: Recipe, train_images: int, eval_images: int) -> float:
     """MACs of a whole training: three forward passes per trained image, one per tested image."""
-    return costs.path_macs(space, config.path) * recipe.epochs * (3 * train_images + eval_images)
+    classes = datasheet(recipe.dataset).classes
+    macs = costs.path_macs(space.at(recipe.side), config.path, classes)
+    return macs * recipe.epochs * (3 * train_images + eval_images)

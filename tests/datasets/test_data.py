@@ -18,7 +18,7 @@ import torch
 from benchmark import cli
 from benchmark.datasets import cifar, crops, named, sets
 from benchmark.datasets.batches import Batches
-from benchmark.datasets.halves import split_in_half, store_split
+from benchmark.datasets.halves import split_in_half, split_of, split_within_classes, store_split
 from benchmark.datasets.known import cifar10, cifar100
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
@@ -260,6 +260,41 @@ def test_the_split_is_seeded():
 def test_the_split_of_cifar10_never_drifts():
     # Every search uses it. Where numpy or the code draws another one, stored results no longer belong together.
     assert split_in_half(50_000).sha256 == "70615c2e1f28141fd327629d327d37cefc1311c3bc49412981e628a89f62d484"
+
+
+@pytest.mark.parametrize("sizes", [[500] * 100, [3, 5, 7, 1, 1, 1, 2] * 10])
+def test_a_split_within_classes_halves_each_class(sizes):
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    split, other = (split_within_classes(labels, seed) for seed in (0, 1))
+    assert sorted([*split.train.tolist(), *split.validation.tolist()]) == list(range(len(labels)))
+    assert 0 <= len(split.validation) - len(split.train) <= 1
+    for label, size in enumerate(sizes):
+        assert abs(2 * int((labels[split.train] == label).sum()) - size) <= 1
+    assert (np.diff(split.train) > 0).all()
+    assert (np.diff(split.validation) > 0).all()
+    assert split_within_classes(labels, 0).sha256 == split.sha256 != other.sha256
+
+
+def test_many_classes_are_split_each_by_itself(tiny_dataset):
+    assert split_of(tiny_dataset, 3).sha256 == split_in_half(96, 3).sha256
+    labels = torch.arange(96) % 51
+    many = replace(tiny_dataset, classes=51, train=sets.Images(tiny_dataset.train.pixels, labels))
+    assert split_of(many, 3).sha256 == split_within_classes(labels.numpy(), 3).sha256 != split_in_half(96, 3).sha256
+
+
+def test_smaller_images_are_means_of_the_larger(tiny_dataset):
+    images = tiny_dataset.train.first(5)
+    small = images.scaled(8)
+    assert small.pixels.shape == (5, 8, 8, 3)
+    assert small.labels.tolist() == images.labels.tolist()
+    block = images.pixels[2, 4:8, 12:16, 1].numpy().astype(float)
+    assert small.pixels[2, 1, 3, 1] == round(block.mean())
+    assert images.scaled(None) is images.scaled(32) is images
+    for side in (64, 12):
+        assert f"side is {side}" in one_line(lambda side=side: images.scaled(side), UsageError)
+    recipe = Recipe(dataset="synthetic", train_images=6, eval_images=4, side=16)
+    reduced = tiny_dataset.reduced(recipe)
+    assert (reduced.train.pixels.shape, reduced.test.pixels.shape) == ((6, 16, 16, 3), (4, 16, 16, 3))
 
 
 def test_the_split_is_stored_whole_and_verified_on_reuse(tiny_dataset, tmp_path):

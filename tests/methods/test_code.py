@@ -110,7 +110,12 @@ def test_a_part_counts_with_what_was_moved_out_of_it(checkout):
 @pytest.mark.parametrize(
     ("file", "old", "new", "part"),
     [
-        ("nas_methods/supernet.py", "scores[list(found)] = ", "scores[list(found)] = -1 * ", "nas_methods.supernet"),
+        (
+            "nas_methods/supernet.py",
+            "scores[list(stand.found)] = ",
+            "scores[list(stand.found)] = -1 * ",
+            "nas_methods.supernet",
+        ),
         ("nas_methods/spos.py", "VERSION = 1\n", "VERSION = 1\nmore = 1\n", "nas_methods.spos"),
         ("benchmark/training/schedule.py", "math.pi * step", "math.pi * 2 * step", "benchmark.training"),
         ("benchmark/spaces/networks.py", "math.sqrt(2 / fan_in)", "math.sqrt(3 / fan_in)", "benchmark.training"),

@@ -24,16 +24,19 @@ from nas_methods.supernet import Sampler
 
 METHODS = nas_methods.built_in()
 CONSTANT = {"params"}  # which end in a line that says so, and rank nothing
-# Those that train one network for all paths at once, so that no planted order of paths can show; what is planted for
-# them instead, their own tests look for.
-MIXING = ("darts",)
+# Those that train one network for all paths at once, one whose sizes are no path, or none at all, so that no planted order
+# of paths can show; what is planted for them instead, their own tests look for.
+MIXING = ("darts", "diffstride", "dynopool", "shape_adaptor", "zero_cost")
 
 # What else a method's options make of it: these must keep the contract as the defaults do.
 OPTIONS = {
     "bse": [{"warmup": 0.5}],
     "darts": [{"optimizer": "gaea"}, {"second_order": True}],
+    "diffstride": [{"cost": 10.0}],
+    "dynopool": [{"cost": 10.0}],
     "mcts": [{"warmup": 0.5}, {"argmax": True}],
     "mixture": [{"temperature": "linear"}, {"M": 2}],
+    "shape_adaptor": [{"every": 1, "limit": 6}],
     "spos": [{"sharing": "unshared"}, {"sharing": "unshared", "paths": 19683}],
 }
 VARIANTS = {name: nas_methods.load(name)() for name in METHODS if name not in CONSTANT} | {
@@ -56,9 +59,9 @@ def ranked():
 
 
 def test_all_methods_are_found():
-    assert {"spos", "mixture", "mcts", "bse", "darts", "conet", "short_training"} <= set(TRAINING)
+    assert {"spos", "mixture", "mcts", "bse", "conet", "short_training", *MIXING} <= set(TRAINING)
     assert {"last_stage", "macs", "random_order"} <= set(BASELINES)
-    assert not {"supernet", "alone"} & set(METHODS)
+    assert not {"supernet", "alone", "resizing"} & set(METHODS)
     assert set(METHODS) >= CONSTANT
     assert list(METHODS) == sorted(METHODS)
 

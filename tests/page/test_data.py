@@ -13,7 +13,7 @@ from benchmark.scoring.ranking import Ranking, ranking_json
 from benchmark.spaces import costs
 from benchmark.tables.files import write_table
 from benchmark.tables.published import Published, Variant
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 
 TABLE = benchmark.load_table("published")
 SPACE = TABLE.space
@@ -29,7 +29,7 @@ def keep(out, name, scores, seed=0, history=None, pick=None, label="paper", **op
 
 def board(out, offered=()):
     found = kept.read(out, out / "report", offered)
-    return leaderboard.board_of(TABLE, found, leaderboard.labels_of(found.rankings))
+    return leaderboard.board_of(found.tables[0], found, leaderboard.labels_of(found.rankings))
 
 
 def test_a_row_of_the_leaderboard_is_the_score_of_all_seeds(tmp_path):
@@ -126,7 +126,7 @@ def test_a_table_is_explored_by_its_own_numbers(tmp_path):
         for s, value in seeds.items()
     }
     rows = [Row.of(config, seeds) for config, seeds in values.items()]
-    table = GroundTruth.from_rows("own", SPACE, rows, curves, dataset="cifar10", recipe_hash="0" * 12)
+    table = GroundTruth.from_rows("own", SPACE, rows, Origin("cifar10", recipe_hash="0" * 12), curves)
     write_table(table, tmp_path / "tables")
     records = tmp_path / "ledgers" / "own" / "records"
     records.mkdir(parents=True)
@@ -147,7 +147,7 @@ def test_a_table_is_explored_by_its_own_numbers(tmp_path):
 
 def test_a_table_of_one_seed_resolves_nothing(tmp_path):
     rows = [Row(row.config, row.mean, None, 1) for row in TABLE.rows]
-    table = GroundTruth.from_rows("lone", SPACE, rows, dataset="cifar10")
+    table = GroundTruth.from_rows("lone", SPACE, rows, Origin("cifar10"))
     own = explored.explore(kept.KeptTable(table, None), tmp_path, tmp_path / "report")
     assert {(one.better, one.worse, one.std) for one in own.configurations} == {(None, None, None)}
     assert own.curves == ()
@@ -163,7 +163,7 @@ def test_broken_files_are_named_and_left_out(tmp_path):
     assert len(found.rankings) == 2
     assert [any(name in line for line in found.left_out) for name in ("broken.json", "torn")] == [True, True]
     labels = leaderboard.labels_of(found.rankings)
-    of = leaderboard.board_of(TABLE, found, labels)
+    of = leaderboard.board_of(found.tables[0], found, labels)
     assert len(of.standings) == 3
     assert [line.split(":")[0] for line in of.left_out] == ["../rankings/odd.json"]
     told = histories.histories_of(found.rankings, labels)
@@ -223,7 +223,7 @@ def test_papers_tables_have_ours_beside_them(tmp_path):
 
 def test_two_tables_beside_each_other(tmp_path):
     rows = [Row(row.config, row.mean - 1, row.std, row.n) for row in TABLE.rows[:10]]
-    write_table(GroundTruth.from_rows("part", SPACE, rows, dataset="cifar10"), tmp_path / "tables")
+    write_table(GroundTruth.from_rows("part", SPACE, rows, Origin("cifar10")), tmp_path / "tables")
     [pair] = pairs.pairs_of(kept.read(tmp_path, tmp_path / "report").tables)
     assert (pair.a, pair.b, pair.size, pair.of) == ("published", "part", 10, 36)
     assert pair.tau.value == pytest.approx(1)

@@ -18,7 +18,7 @@ from benchmark.simulation.optimizers import successive_halving
 from benchmark.simulation.problem import Problem, problem_of
 from benchmark.simulation.replay import replay
 from benchmark.streams import stream
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 from tests.kept import OURS, RESULTS
 
 SPACE = load_space("resnet50-cifar100")  # 560 configurations
@@ -39,7 +39,7 @@ def planted(final, early):
                 key: tuple(path) for key in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
             }
     rows = [Row.of(config, by_seed) for config, by_seed in values.items()]
-    return GroundTruth.from_rows("planted", SPACE, rows, curves, dataset="cifar100")
+    return GroundTruth.from_rows("planted", SPACE, rows, Origin("cifar100"), curves)
 
 
 HILL = np.array([80 - 0.8 * sum(abs(a - b) for a, b in zip(c.layers, (9, 2, 3, 3), strict=True)) for c in SPACE])

@@ -11,7 +11,7 @@ from benchmark import export, load_space, load_table
 from benchmark.errors import UsageError
 from benchmark.recipe import CURVES
 from benchmark.spaces import costs
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 from tests.kept import OURS
 
 
@@ -44,7 +44,7 @@ def test_a_table_of_means_has_a_row_per_configuration(tmp_path):
 def test_seeds_without_curves_and_spaces_without_macs(tmp_path):
     space = load_space("resnet18-imagenet")
     rows = [Row.of(config, {4: 50.0 + i, 7: 51.5 + i}) for i, config in enumerate(space)]
-    table = GroundTruth.from_rows("plain", space, rows, dataset="imagenet", recipe={"epochs": 90})
+    table = GroundTruth.from_rows("plain", space, rows, Origin("imagenet", recipe={"epochs": 90}))
     found = rows_of(export.write(table, tmp_path)[0])
     expected = {"number", "config", "seed", "epoch", "test_accuracy"} | ({"macs"} if space.backbone else set())
     assert set(found[0]) == expected

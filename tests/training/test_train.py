@@ -240,6 +240,26 @@ def test_learning_rate_is_a_cosine_from_lr_to_zero():
     assert learning_rate(recipe, 0, 1) == 0.1
 
 
+@pytest.mark.parametrize(
+    ("space", "epochs", "rates"),
+    [  # the rate from an epoch on, of the paper
+        ("resnet18-cifar10", 400, {0: 0.1, 199: 0.1, 200: 0.01, 299: 0.01, 300: 0.001, 399: 0.001}),
+        (
+            "resnet50-cifar100",
+            250,
+            {0: 0.1, 59: 0.1, 60: 0.02, 119: 0.02, 120: 0.004, 159: 0.004, 160: 0.0008, 249: 0.0008},
+        ),
+    ],
+)
+def test_multi_step_rates_are_those_of_the_paper(space, epochs, rates):
+    recipe = load_space(space).preset(Recipe, "paper")
+    assert recipe.epochs == epochs
+    for steps in (1, 7, 195):  # of an epoch
+        for epoch, rate in rates.items():
+            for step in (epoch * steps, (epoch + 1) * steps - 1):
+                assert learning_rate(recipe, step, epochs * steps) == pytest.approx(rate), (steps, step)
+
+
 def test_the_schedule_steps_once_per_batch_over_the_whole_training(tiny_dataset, monkeypatch):
     rates = []
     learn = Learner.learn
@@ -449,6 +469,26 @@ def test_progress_counts_steps_and_images(tiny_dataset):
 def test_work_counts_three_passes_per_trained_image():
     recipe = Recipe(epochs=7)
     assert train.work(SPACE, SPACE.default, recipe, 100, 30) == costs.macs(SPACE, SPACE.default) * 7 * 330
+
+
+def test_work_is_that_of_the_classes_of_the_data_set_that_is_trained_on():
+    hundred = train.work(SPACE, SPACE.default, Recipe(epochs=1, dataset="cifar100"), 100, 30)
+    ten = train.work(SPACE, SPACE.default, Recipe(epochs=1), 100, 30)
+    assert hundred - ten == 90 * 64 * 330  # the classifier sees 64 channels
+
+
+def test_images_of_another_size_than_the_network_takes_are_refused_before_a_step(tiny_dataset):
+    assert tiny_dataset.sized_for(SPACE) is tiny_dataset
+    large = replace(SPACE, backbone=replace(SPACE.backbone, side=64))
+    for refuse in (
+        lambda: tiny_dataset.sized_for(large),
+        lambda: next(Training(large, LIGHT, 0, SHORT, tiny_dataset, CPU).steps()),
+    ):
+        with pytest.raises(
+            UsageError, match=r"32 x 32 pixels, .*resnet20-cifar10 takes 64 x 64: use --dataset"
+        ) as error:
+            refuse()
+        assert "\n" not in str(error.value)
 
 
 def test_numerics_name_what_the_last_bits_depend_on():
