@@ -3,7 +3,7 @@
 The house has floors, and imports run down only:
 
     build_groundtruth  evaluate  compare  verify  report       the commands: `python -m benchmark` says what each does
-    runs  search  retrain                                      what the commands share
+    runs  search  retrain  page                                what the commands share; the page of `report`
     nas_methods                                                a file per search method
     training  scoring                                          training needs torch, scoring does not
     datasets  tables
