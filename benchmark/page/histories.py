@@ -76,15 +76,19 @@ def histories_of(rankings: Sequence[KeptRanking], labels: Mapping[int, str]) -> 
     weighing: list[Weighing] = []
     drawing: list[Drawing] = []
     left_out = []
+    seen: dict[tuple[str, str], int] = {}
     for kept in rankings:
         label = labels[id(kept.ranking)]
+        times = seen[label, kept.seed] = seen.get((label, kept.seed), 0) + 1
+        if times > 1:  # no seeds of one method: each is a search of its own
+            label = f"{label}, {times}"
         try:
             space = load_space(kept.ranking.space)
             watched = kept.ranking.history.get("watched") or []
-            seen = watched[-1] if isinstance(watched, list) and watched and isinstance(watched[-1], dict) else {}
-            if "p(m|c)" in seen:
+            last = watched[-1] if isinstance(watched, list) and watched and isinstance(watched[-1], dict) else {}
+            if "p(m|c)" in last:
                 mixing.append(_mixing(label, kept, space, watched))
-            if "visits" in seen or "p(c)" in seen:
+            if "visits" in last or "p(c)" in last:
                 drawing.append(_drawing(label, kept, space, watched))
             if "weights" in kept.ranking.history:
                 weighing.append(_weighing(label, kept, space))
