@@ -4,7 +4,7 @@ ENV := .venv
 EXTRAS ?= dev
 RUN := $(ENV)/bin/python
 
-.PHONY: demo test check gpu-check clean
+.PHONY: demo test check docs gpu-check clean
 
 demo: $(ENV)/ready
 	$(RUN) demo.py
@@ -17,6 +17,12 @@ check: $(ENV)/ready
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -m pytest
+	$(MAKE) docs
+
+# Nothing is fetched, and a warning (a link that leads nowhere, a docstring that cannot be read) is an error.
+docs: $(ENV)/ready
+	$(RUN) -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 gpu-check: $(ENV)/ready
 	$(RUN) -m speed.gpu_check
@@ -29,4 +35,4 @@ $(ENV)/ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(ENV) demo_results
+	rm -rf $(ENV) demo_results docs/_build docs/reference/generated

@@ -30,7 +30,7 @@ def run(*words: str) -> None:
 
 def data_set() -> str:
     """`cifar10` if its files are right or can be fetched in time, else `synthetic`."""
-    fetch = [sys.executable, "-m", "benchmark.datasets"]
+    fetch = [sys.executable, "-m", "benchmark.datasets", "cifar10"]
     try:
         found = subprocess.run(fetch, timeout=FETCH_SECONDS).returncode == 0
     except subprocess.TimeoutExpired:
@@ -46,9 +46,9 @@ def size() -> list[str]:
     from benchmark.recipe import Recipe
     from benchmark.spaces import costs
     from benchmark.spaces.space import load_space
-    from benchmark.training import pace, precision, train
+    from benchmark.training import devices, pace, precision
 
-    space, device = load_space(), train.device_named("auto")
+    space, device = load_space(), devices.device_named("auto")
     recipe = precision.settled(space.preset(Recipe, "smoke"), lambda _: 0, precision.measured_on("auto", space))
     chosen = ["--precision", recipe.precision]
     if device.type != "cpu":

@@ -2,9 +2,12 @@
 
 The house has floors, and imports run down only:
 
-    build_groundtruth  evaluate  compare  verify  report       the commands: `python -m benchmark` says what each does
+    build_groundtruth  evaluate  compare  verify
+    correlate  simulate  export  report                        the commands: `python -m benchmark` says what each does
     runs  search  retrain                                      what the commands share
-    nas_methods                                                a file per search method
+    adapters                                                   tables and spaces for Optuna, Syne Tune, ConfigSpace
+    nas_methods  simulation                                    a file per search method; search on a table in simulated time
+    channels                                                   CONet: ranks of convolutions, widths of networks
     training  scoring                                          training needs torch, scoring does not
     datasets  tables
     running  spaces                                            processes, Slurm, files; configurations, costs, networks
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from benchmark.tables.files import load_table as load_table
     from benchmark.tables.table import GroundTruth as GroundTruth
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "Failure": "errors",

@@ -1,9 +1,36 @@
-"""`python -m benchmark`: the commands, a line each."""
+"""`python -m benchmark`, installed as `nas-bench-pooling`: the commands, a line each; with a name first, that command.
+
+    nas-bench-pooling evaluate --method macs           # as python -m benchmark.evaluate --method macs
+    nas-bench-pooling --completion bash                # what a shell needs to complete commands and flags
+
+A command is a module with `main(argv)` and `arguments()`, named in COMMANDS.
+"""
 
 import ast
+import sys
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
-COMMANDS = ("build_groundtruth", "evaluate", "compare", "verify", "report", "datasets", "datasets.ffcv")
+from benchmark import cli
+from benchmark.errors import UsageError, choices
+
+COMMANDS = (
+    "build_groundtruth",
+    "evaluate",
+    "compare",
+    "verify",
+    "correlate",
+    "simulate",
+    "export",
+    "report",
+    "datasets",
+    "datasets.ffcv",
+)
+
+PROGRAM = "nas-bench-pooling"
+COMPLETION = "--completion"
 
 
 def about(name: str) -> str:
@@ -14,8 +41,56 @@ def about(name: str) -> str:
     return text.partition("\n")[0]
 
 
-if __name__ == "__main__":
+def module_of(name: str) -> ModuleType:
+    """The module of a command: each has `main(argv)` and `arguments()`. Raises UsageError for what is none."""
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command '{name}': {choices(name, COMMANDS)}")
+    module = import_module(f"benchmark.{name}")
+    return import_module(f"benchmark.{name}.__main__") if hasattr(module, "__path__") else module
+
+
+def parser_of(name: str) -> cli.Parser:
+    """The parser of a command's flags, which answers its --help."""
+    parser: cli.Parser = module_of(name).arguments()
+    return parser
+
+
+def completion(shell: str) -> str:
+    """A script that completes commands and flags in a shell. Raises UsageError for other shells, and without shtab."""
+    try:
+        import shtab
+    except ImportError:
+        raise UsageError("completion needs shtab: pip install 'nas-bench-pooling[completion]'") from None
+    if shell not in shtab.SUPPORTED_SHELLS:
+        raise UsageError(f"--completion {shell}: {choices(shell, shtab.SUPPORTED_SHELLS)}")
+    root = cli.Parser(prog=PROGRAM)
+    commands = root.add_subparsers()
+    for name in COMMANDS:
+        commands.add_parser(name, parents=[parser_of(name)], add_help=False, help=about(name))
+    script: str = shtab.complete(root, shell)
+    return script
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == [COMPLETION]:
+        if len(words) != 2:
+            raise UsageError(f"{COMPLETION} takes the name of a shell, such as bash")
+        cli.answer(completion(words[1]))
+        return 0
+    if words and words[0] not in ("-h", "--help"):
+        done: int = module_of(words[0]).main(words[1:])
+        return done
     width = max(map(len, COMMANDS))
-    for command in COMMANDS:
-        print(f"python -m benchmark.{command:{width}}  {about(command)}")
-    print("\nEach of them explains itself with --help.")
+    cli.answer(*(f"python -m benchmark.{command:{width}}  {about(command)}" for command in COMMANDS))
+    cli.answer(f"\nEach of them explains itself with --help; as `{PROGRAM} NAME` they are the same.")
+    return 0
+
+
+def console() -> None:
+    """The console script `nas-bench-pooling`."""
+    cli.command(main)
+
+
+if __name__ == "__main__":
+    console()

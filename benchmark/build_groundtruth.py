@@ -3,6 +3,8 @@
     python -m benchmark.build_groundtruth                                   # 36 configurations x 3 seeds, recipe paper
     python -m benchmark.build_groundtruth --recipe smoke                    # the same in minutes, to see it work
     python -m benchmark.build_groundtruth --epochs 10 --configs "[4,3,3]" --seeds 0
+    python -m benchmark.build_groundtruth --probe rank                      # with the networks' mean rank by epoch
+    python -m benchmark.build_groundtruth --space resnet50-cifar100 --recipe smoke
     python -m benchmark.build_groundtruth --where slurm                     # as a job array: slurm/README.md
     python -m benchmark.build_groundtruth --status
 
@@ -25,7 +27,7 @@ from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 from benchmark.running import cluster, files
 from benchmark.running.submission import Submission, settings_of
-from benchmark.runs import TrainRun, say_how_long, train_runs
+from benchmark.runs import PROBES, TrainRun, say_how_long, train_runs
 from benchmark.spaces import costs
 from benchmark.spaces.space import SPACES, PoolingSpace, load_space, require_trainable
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run
@@ -49,6 +51,12 @@ def arguments() -> cli.Parser:
         help="runs at once (on Slurm: runs per task), 1.4 to 2.5 GB each at batch 256; "
         "default: one per core, or 4 on a GPU where they fit",
     )
+    parser.add_argument(
+        "--probe",
+        choices=PROBES,
+        help="reads one more curve off the networks as they train and changes nothing else of a record: "
+        "rank, the mean rank of the convolutions after each epoch (CONet)",
+    )
     parser.add_argument("--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h")
     parser.add_argument("--status", action="store_true", help="say what is done and what is missing, and stop")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -63,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse(words)
     space = load_space(options.space)
     require_trainable(space)
-    configs = space.select(options.configs) if options.configs else space.configs
+    configs = _configs(space, options)
     recipe = _recipe(space, options)
     seeds = sorted(set(options.seeds))
     ledger = Ledger.under(options.out, space, recipe)
@@ -84,13 +92,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.where == "slurm":
         return _build_on_slurm(build, submission)
 
-    from benchmark.datasets import loaders
-    from benchmark.training import engine, pace, train  # imports torch, so --status and errors in flags come before it
+    from benchmark.training import (
+        devices,
+        engine,
+        pace,
+        train,
+    )  # imports torch, so --status and errors in flags come before it
 
-    device = train.device_named(options.device)
+    device = devices.device_named(options.device)
     engine.require_engine(options.engine, device)
-    faultless = loaders.load(recipe.dataset, options.data, loader=options.loader)  # or so it says before any training
-    dataset = faultless.reduced(recipe)
+    dataset = _loaded(space, recipe, options)  # its faults are said before any training
     together = options.together or pace.default_together(recipe, device)
     ledger.prepare()
     missing = _missing(ledger, runs)
@@ -103,8 +114,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             say_how_long(space, recipe, device, together, sum(works[run] for run in missing))
             if options.recipe != "smoke":
                 cli.say("to see it work in minutes: python -m benchmark.build_groundtruth --recipe smoke")
-        failed, interrupted = train_runs(ledger, missing, works, together, options)
+        failed, interrupted = train_runs(ledger, missing, works, together, options, options.probe)
     return _finish(build, failed, interrupted)
+
+
+def _loaded(space: PoolingSpace, recipe: Recipe, options: Any) -> Any:
+    """The data set as a training sees it. Its faults are said here, before anything is trained or submitted."""
+    from benchmark.datasets import loaders  # imports torch
+
+    dataset = loaders.load(recipe.dataset, options.data, loader=options.loader)
+    return dataset.sized_for(space, recipe.side).reduced(recipe)
+
+
+def _configs(space: PoolingSpace, options: Any) -> Sequence[Any]:
+    """What is asked for: all, unless some are named; of a large space, `smoke` takes a few."""
+    if options.configs:
+        return space.select(options.configs)
+    if options.recipe != "smoke":
+        return space.configs
+    if len(space.few) < len(space):
+        cli.say(f"smoke: {len(space.few)} of {len(space)} configurations (--configs 1-{len(space)} for all)")
+    return space.few
 
 
 def _recipe(space: PoolingSpace, options: Any) -> Recipe:
@@ -118,11 +148,10 @@ def _recipe(space: PoolingSpace, options: Any) -> Recipe:
     on_gpus = options.where == "slurm" and trains_here and cluster.Settings.read(options.cluster).gpus > 0
 
     def measure(recipe: Recipe) -> precision.Rates | None:
-        from benchmark.datasets import loaders
-        from benchmark.training import engine, train
+        from benchmark.training import devices, engine
 
-        engine.require_engine(options.engine, train.device_named(options.device))
-        loaders.load(recipe.dataset, options.data, loader=options.loader).reduced(recipe)  # its faults are said first
+        engine.require_engine(options.engine, devices.device_named(options.device))
+        _loaded(space, recipe, options)  # its faults are said first
         return precision.measured_on(options.device, space)(recipe)
 
     chosen = measure if trains_here and not on_gpus else precision.unmeasured
@@ -163,10 +192,8 @@ def _submission(ledger: Ledger, options: Any) -> Submission:
 
 def _build_on_slurm(build: Build, submission: Submission) -> int:
     """Submits the missing runs that are not queued yet. With --wait, stays, and writes the table."""
-    from benchmark.datasets import loaders  # imports torch: faults of the data are named before anything is submitted
-
     ledger, runs, options = build.ledger, build.runs, build.options
-    dataset = loaders.load(ledger.recipe.dataset, options.data, loader=options.loader).reduced(ledger.recipe)
+    dataset = _loaded(ledger.space, ledger.recipe, options)
     ledger.prepare()
     missing = _missing(ledger, runs)
     cli.say(f"{ledger.name}: {len(runs) - len(missing)} of {len(runs)} runs are there, data set {dataset.name}")
@@ -183,6 +210,7 @@ def _build_on_slurm(build: Build, submission: Submission) -> int:
         at_once,
         slots,
         provenance.code_version(),
+        options.probe,
         files.Terms(queue.settings.lease),
     )
     count = submission.submit(function, missing, options.again, processes=at_once // slots, slots=slots)
@@ -256,6 +284,11 @@ def _finish(build: Build, failed: dict[Run, str], interrupted: bool) -> int:
     left = sum(len(runs) for key, runs in state.items() if key != "done")
     if left and not failed:
         cli.say(f"{left} runs are left; go on with: {build.again}")
+    if options.probe and (unseen := _without_curve(ledger, state["done"], options.probe)):
+        cli.say(
+            f"{unseen} of {len(state['done'])} records have no curve '{options.probe}': they were made without --probe, "
+            "and a record is not made again"
+        )
     if options.json:
         cli.print_json(_status_json(ledger, state) | {"table": str(path) if path else None})
     elif path:
@@ -264,6 +297,10 @@ def _finish(build: Build, failed: dict[Run, str], interrupted: bool) -> int:
         why = "; ".join(f"{run.config} seed {run.seed}: {why}" for run, why in sorted(failed.items())[:3])
         raise Failure(f"{len(failed)} of {count} runs failed, the others are kept: {why}")
     return 130 if interrupted else 0
+
+
+def _without_curve(ledger: Ledger, runs: list[Run], name: str) -> int:
+    return sum(name not in record["curves"] for run in runs if (record := ledger.read(run)))
 
 
 def _write_table(ledger: Ledger, folder: Path) -> Path | None:

@@ -253,8 +253,16 @@ def readable(seconds: float) -> str:
 
 
 def say(text: str) -> None:
-    """A line of progress: standard error, so that standard output holds results only."""
-    print(output.printable(text), file=sys.stderr, flush=True)
+    """A line of progress: standard error, so that standard output holds results only.
+
+    Where it cannot be written, as in a log on a full disk, the work goes on without it; a reader that has left ends it.
+    """
+    try:
+        print(output.printable(text), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
 
 
 def answer(*lines: str) -> None:
@@ -286,6 +294,11 @@ def command(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     with output.reserved():
         code = _code_of(main)
+        try:
+            sys.stderr.flush()
+            output.standard().flush()
+        except OSError:  # a full disk, said as far as that can be said: Python must not end with a traceback on it
+            output.hang_up()
     sys.exit(code)
 
 

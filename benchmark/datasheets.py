@@ -31,7 +31,11 @@ class Datasheet:
     load        from (the folder of the user's data, whether missing files may be fetched) to a
                 `benchmark.datasets.sets.Dataset` of `Images`. Raises UsageError for files that are missing in part, cut
                 short or foreign, Failure for those that cannot be fetched
-    checksum    what names the official files in records, known without reading them; None: made in code, without files
+    checksum    what names the official files in records, known without reading them; None: made in code, without files,
+                or a folder of images, whose checksum is that of what lies there
+    crop        side of the random resized crops that networks see, out of images that are kept as larger squares; None:
+                they see whole images, cropped from a border
+    place       below the folder of the user's data, where a folder of images lies
     """
 
     name: str
@@ -41,6 +45,12 @@ class Datasheet:
     std: tuple[float, float, float]
     load: Callable[[Path, bool], Any]
     checksum: Callable[[], str] | None = None
+    crop: int | None = None
+    place: str | None = None
+
+    @property
+    def has_files(self) -> bool:
+        return self.checksum is not None or self.place is not None
 
 
 def register(sheet: Datasheet) -> Datasheet:

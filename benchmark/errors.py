@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+MOST_OF_A_TEXT = 2000  # characters of what somebody else's exception says
+
 
 class UsageError(ValueError):
     """What the user asked for or handed in is wrong: one line, exit code 2.
@@ -12,6 +14,16 @@ class UsageError(ValueError):
 
 class Failure(RuntimeError):
     """The request was right but could not be carried out: one line, exit code 1."""
+
+
+def in_a_line(error: BaseException) -> str:
+    """The text of an exception that anybody's code raised, in one line that is not without end."""
+    try:
+        text = str(error)
+    except Exception as own:  # its own __str__ fails
+        text = f"its text cannot be had, {type(own).__name__}"
+    line = " ".join(text[: 10 * MOST_OF_A_TEXT].split())
+    return line if len(line) <= MOST_OF_A_TEXT else f"{line[:MOST_OF_A_TEXT]} ..."
 
 
 def nearest(name: str, valid: Iterable[str], cutoff: float = 0.7) -> str:

@@ -7,6 +7,7 @@
     python -m benchmark.evaluate --scores FILE.csv --table published        # columns: config, score
     python -m benchmark.evaluate --method darts --retrain                   # and what it finds, trained from scratch
     python -m benchmark.evaluate --method all                               # every variant, beside the paper's tables
+    python -m benchmark.evaluate --method mixture --space resnet18-cifar10  # a space without a table: what it picks
     python -m benchmark.evaluate --list
 
 The ranking is kept under OUT/rankings, the score under OUT/scores, the training of a find under OUT/retrained. Kill it
@@ -28,20 +29,22 @@ from typing import Any
 
 import nas_methods
 from benchmark import cli, provenance, retrain
-from benchmark.errors import Failure, UsageError
-from benchmark.recipe import SearchRecipe
+from benchmark.errors import Failure, UsageError, in_a_line
+from benchmark.recipe import SearchRecipe, is_implicit
 from benchmark.running import cluster, files
-from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
 from benchmark.running.submission import Submission, settings_of
 from benchmark.scoring import race
+from benchmark.scoring.finds import Finds
 from benchmark.scoring.ranking import NO_RANKING, NoRanking, Ranking, read_ranking, read_scores
 from benchmark.scoring.scored import Score
 from benchmark.scoring.scores import score
 from benchmark.search import Search
-from benchmark.spaces.space import PoolingSpace, require_trainable
+from benchmark.spaces.space import SPACES, PoolingSpace, load_space, require_trainable
 from benchmark.tables.files import distinct_name, load_table
 from benchmark.tables.table import GroundTruth
 from benchmark.training import precision
+from nas_methods import stamps
 
 DEFAULT_METHOD = "mixture"
 ALL = "all"
@@ -53,7 +56,8 @@ class Everything:
     """What `--method all` stands for: no method, so no options of one."""
 
 
-def arguments(method: type[Any] | None) -> cli.Parser:
+def arguments(method: type[Any] | None = Everything) -> cli.Parser:
+    """The flags with a method, whose options are among them; None: those without any, to score a file or to list."""
     parser = cli.Parser(prog="python -m benchmark.evaluate", description=__doc__)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
@@ -61,13 +65,19 @@ def arguments(method: type[Any] | None) -> cli.Parser:
     )
     what.add_argument("--scores", metavar="FILE", help="a CSV file with the columns config, score")
     what.add_argument("--list", action="store_true", help="say which methods there are, and stop")
-    parser.add_argument("--table", default="published", metavar="T", help="a table's name or path (default published)")
+    against = parser.add_mutually_exclusive_group()
+    against.add_argument("--table", metavar="T", help="a table's name or path (default published)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--out", type=cli.folder, default="results", metavar="DIR", help="default ./results")
     parser.add_argument(
         TRACEBACK, action="store_true", help="tell errors with Python's traceback too, those of workers as well"
     )
     if method is not None:
+        against.add_argument(
+            "--space",
+            metavar="S",
+            help=f"search a space of which there is no table, unscored: one of {', '.join(SPACES)}",
+        )
         parser.add_argument("--recipe", default="paper", metavar="R", help="paper (default) or smoke")
         parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0], metavar="N", help="default 0")
         cli.add_data(parser)
@@ -83,7 +93,7 @@ def arguments(method: type[Any] | None) -> cli.Parser:
             action="store_true",
             help="search again where a ranking is there already, of this code or another; the old one is put aside",
         )
-        parser.set_defaults(loader="resident")  # searches hold their images, and so does what --retrain trains
+        cli.add_loader(parser)
         parser.add_argument(
             "--retrain",
             action="store_true",
@@ -97,7 +107,7 @@ def arguments(method: type[Any] | None) -> cli.Parser:
             title = "search recipe, field by field (defaults of the preset paper)"
             cli.add_fields(parser, SearchRecipe, title, {"precision": precision.AUTO})
         except Exception as error:  # argparse's own ArgumentError, or a field that no flag can be made of
-            raise UsageError(f"the options of this method cannot become flags: {error}") from None
+            raise UsageError(f"the options of this method cannot become flags: {in_a_line(error)}") from None
     return parser
 
 
@@ -116,7 +126,8 @@ def _main(words: list[str]) -> int:
     bare = not {"--method", "--scores", "--list", "-h", "--help"} & {word.partition("=")[0] for word in words}
     if bare:
         name, words = DEFAULT_METHOD, ["--method", DEFAULT_METHOD, *words]
-    method = Everything if name == ALL else nas_methods.load(name) if name else None
+    asked = bool({"-h", "--help"} & set(words))  # then of all flags, whichever method it may be
+    method = nas_methods.load(name) if name not in (None, ALL) else Everything if name == ALL or asked else None
     options = arguments(method).parse(words)
     if bare:
         cli.say(f"no --method, --scores or --list given: --method {DEFAULT_METHOD}")
@@ -128,14 +139,18 @@ def _main(words: list[str]) -> int:
         raise UsageError(
             f"no name is given: --method takes {', '.join(nas_methods.available())}; --scores takes a file"
         )
-    table = load_table(options.table)
+    if name and options.space:
+        if name == ALL:
+            raise UsageError("--method all is shown against a table: give --table, or one method with --space")
+        return _evaluate(method, load_space(options.space), None, options, words)
+    table = load_table(options.table or "published")
     if options.scores:
         result = score(read_scores(options.scores, table.space), table)
         _show(result, options.json)
         return 0
     if name == ALL:
         return _evaluate_all(table, options, words)
-    return _evaluate(method, table, options, words)
+    return _evaluate(method, table.space, table, options, words)
 
 
 def _method_in(words: list[str]) -> str | None:
@@ -172,11 +187,11 @@ class Plan:
         except (UsageError, Failure):
             raise
         except Exception as error:
-            why = f"its work(task) raises {type(error).__name__}: {error}"
+            why = f"its work(task) raises {type(error).__name__}: {in_a_line(error)}"
             raise Failure(f"method '{self.search.name}': {why}") from error
 
 
-def _search_of(name: str, given: dict[str, Any], table: GroundTruth, options: Any, recipe: SearchRecipe) -> Search:
+def _search_of(name: str, given: dict[str, Any], space: PoolingSpace, options: Any, recipe: SearchRecipe) -> Search:
     """Raises UsageError for a method that cannot be loaded or that refuses its options."""
     method = nas_methods.load(name)
     try:
@@ -184,8 +199,8 @@ def _search_of(name: str, given: dict[str, Any], table: GroundTruth, options: An
     except UsageError:
         raise
     except Exception as error:  # an option without default, or one that the method refuses in its own way
-        raise UsageError(f"method '{name}': {error}") from error
-    chosen = {field.name: getattr(instance, field.name) for field in fields(method)}
+        raise UsageError(f"method '{name}': {in_a_line(error)}") from error
+    chosen = {f.name: value for f in fields(method) if not is_implicit(f, value := getattr(instance, f.name))}
     try:
         json.dumps(chosen, allow_nan=False)  # a ranking is kept with them: said now and not when it is made
     except (TypeError, ValueError) as error:
@@ -194,14 +209,15 @@ def _search_of(name: str, given: dict[str, Any], table: GroundTruth, options: An
     return Search(
         name,
         chosen,
-        table.space,
+        space,
         recipe,
         Path(options.out),
         options.data,
         options.device,
         options.engine,
-        nas_methods.code_of(name),
+        stamps.code_of(name),
         provenance.code_version() | ({"method_from": source} if source else {}),
+        loader=options.loader,
         traceback=options.traceback,
     )
 
@@ -225,11 +241,13 @@ def _unmeasured_recipe(space: PoolingSpace, options: Any) -> SearchRecipe:
     return space.preset(SearchRecipe, options.recipe, **precision.plain(cli.given_fields(options, SearchRecipe)))
 
 
-def _planned(search: Search, table: GroundTruth, options: Any) -> Plan:
+def _planned(search: Search, table: GroundTruth | None, options: Any) -> Plan:
     """Raises UsageError for whatever is wrong with a search before it begins."""
     instance = search.instance()
     if options.retrain:
-        retrain.ground_truth_recipe(table, options.recipe, search.recipe)  # what is wrong is said before the search
+        retrain.ground_truth_recipe(
+            search.space, table, options.recipe, search.recipe
+        )  # what is wrong is said before the search
     seeds = sorted(set(options.seeds))
     if options.fresh and not (options.status or options.cancel):
         for seed in seeds:
@@ -245,13 +263,14 @@ def _require_same_data(recipe: SearchRecipe, table: GroundTruth) -> None:
         )
 
 
-def _require_judge_and_device(table: GroundTruth, options: Any) -> None:
-    table.require_judge()
-    require_trainable(table.space)
+def _require_judge_and_device(space: PoolingSpace, table: GroundTruth | None, options: Any) -> None:
+    if table:
+        table.require_judge()
+    require_trainable(space)
     if (options.device, options.engine) not in (("auto", "auto"), ("cpu", "auto"), ("cpu", "eager")):
-        from benchmark.training import engine, train
+        from benchmark.training import devices, engine
 
-        engine.require_engine(options.engine, train.device_named(options.device))  # said now, whatever the method
+        engine.require_engine(options.engine, devices.device_named(options.device))  # said now, whatever the method
 
 
 def _require_data(plan: Plan, task: nas_methods.Task) -> None:
@@ -270,13 +289,13 @@ def _deadline(options: Any) -> float | None:
     return time.monotonic() + options.stop_after if options.stop_after is not None else None
 
 
-def _evaluate(method: Any, table: GroundTruth, options: Any, words: list[str]) -> int:
-    _require_judge_and_device(table, options)
-    unmeasured = _unmeasured_recipe(table.space, options)
-    search = _search_of(options.method, cli.given_fields(options, method), table, options, unmeasured)
-    if nas_methods.trains(method):
+def _evaluate(method: Any, space: PoolingSpace, table: GroundTruth | None, options: Any, words: list[str]) -> int:
+    _require_judge_and_device(space, table, options)
+    unmeasured = _unmeasured_recipe(space, options)
+    search = _search_of(options.method, cli.given_fields(options, method), space, options, unmeasured)
+    if table and nas_methods.trains(method):
         _require_same_data(unmeasured, table)
-    search = replace(search, recipe=_recipe([search], nas_methods.trains(method), table.space, options))
+    search = replace(search, recipe=_recipe([search], nas_methods.trains(method), space, options))
     plan = _planned(search, table, options)
     submission = _submission(plan.search, options)
     if options.cancel:
@@ -317,7 +336,7 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
         )
     recipe = _unmeasured_recipe(table.space, options)
     _require_same_data(recipe, table)
-    _require_judge_and_device(table, options)
+    _require_judge_and_device(table.space, table, options)
     results = race.Results(table)
     searches: dict[race.Entry, Search] = {}
     for name in nas_methods.available():
@@ -325,7 +344,7 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
         for variant in nas_methods.variants(method) if method else ():
             entry = race.Entry(name, variant)
             results.entries[entry] = race.NOT_YET
-            made = partial(_search_of, name, dict(variant.options), table, options, recipe)
+            made = partial(_search_of, name, dict(variant.options), table.space, options, recipe)
             if search := results.attempt(entry, made):
                 searches[entry] = search
     trains = {entry: nas_methods.trains(search.instance()) for entry, search in searches.items()}
@@ -345,7 +364,7 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
         if isinstance(found, int):
             code = found
             break
-        if found is not None:
+        if isinstance(found, Score):
             results.scores[entry] = found
     _show(results, options.json)
     return code or (1 if results.failed else 0)
@@ -364,7 +383,9 @@ def _foretold(plans: dict[race.Entry, Plan], results: race.Results, options: Any
     return work
 
 
-def _carried_out(plan: Plan, table: GroundTruth, options: Any, words: list[str], deadline: float | None) -> Score | int:
+def _carried_out(
+    plan: Plan, table: GroundTruth | None, options: Any, words: list[str], deadline: float | None
+) -> Score | Finds | int:
     """Makes the rankings that are missing, scores them all and keeps the score; an exit code if it ended early."""
     search, seeds = plan.search, plan.seeds
     if plan.missing:
@@ -372,7 +393,11 @@ def _carried_out(plan: Plan, table: GroundTruth, options: Any, words: list[str],
         code = _search(search, plan.missing, options, again, deadline)
         if code is not None:
             return code
-    result = score([read_ranking(search.path(seed)) for seed in seeds], table)
+    rankings = {seed: read_ranking(search.path(seed)) for seed in seeds}
+    if table is None:
+        cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)}")
+        return Finds(search.space, rankings)
+    result = score(list(rankings.values()), table)
     stem = search.path(seeds[0]).stem + "".join(f"-{seed}" for seed in seeds[1:])
     name = files.bounded(f"{stem}-vs-{distinct_name(table.name, table.sha256)}")
     kept = Path(options.out) / "scores" / f"{name}.json"
@@ -383,19 +408,22 @@ def _carried_out(plan: Plan, table: GroundTruth, options: Any, words: list[str],
 
 
 def _retrain(
-    plan: Plan, result: Score, table: GroundTruth, options: Any, words: list[str], deadline: float | None
+    plan: Plan,
+    result: Score | Finds,
+    table: GroundTruth | None,
+    options: Any,
+    words: list[str],
+    deadline: float | None,
 ) -> int:
     """Trains from scratch what was found, and shows it beside the score."""
     if not options.json:
         _show(result, False)
     if deadline is not None:
         options.stop_after = max(0.0, deadline - time.monotonic())
-    recipe = retrain.ground_truth_recipe(table, options.recipe, plan.search.recipe)
-    finds = {
-        seed: [pick.config, *_finds_beside(read_ranking(plan.search.path(seed)))]
-        for seed, pick in zip(plan.seeds, result.method.picks, strict=True)
-    }
-    done = retrain.retrain(table, recipe, finds, options)
+    space = plan.search.space
+    recipe = retrain.ground_truth_recipe(space, table, options.recipe, plan.search.recipe)
+    finds = {seed: _finds(read_ranking(plan.search.path(seed))) for seed in plan.seeds}
+    done = retrain.retrain(space, recipe, finds, options)
     if options.json:
         cli.print_json(result.to_dict() | {"retrained": done.to_dict()})
     elif done.records:
@@ -406,24 +434,24 @@ def _retrain(
     return 130 if done.interrupted else 0
 
 
-def _finds_beside(ranking: Ranking) -> list[str]:
-    """What a ranking names beside its pick; what is no list has that name for another reason."""
-    named = ranking.history.get("finds")
-    return list(map(str, named)) if isinstance(named, list) else []
+def _finds(ranking: Ranking) -> list[str]:
+    """What a ranking picks, and what its history names beside it; what is no list has that name for another reason."""
+    beside = ranking.history.get("finds")
+    return [str(ranking.pick), *(map(str, beside) if isinstance(beside, list) else ())]
 
 
 def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:
     """Says, without a GPU, what so many searches with `work` MACs in all will take."""
-    from benchmark.training import pace, train
+    from benchmark.training import devices, pace
 
-    device = train.device_named(options.device)
+    device = devices.device_named(options.device)
     if device.type != "cpu":
         return
     at_once = min(options.together, pace.default_together(search.recipe, device))
     rounds = -(-searches // at_once) / searches
     duration = pace.measure_speed(search.space, search.recipe, device).readable(work * rounds)
     threads = f"{search.recipe.threads} threads" if search.recipe.threads > 1 else "1 thread"
-    cli.say(f"on the CPU: {duration} on this machine ({train.device_label(device)}, {threads}, measured)")
+    cli.say(f"on the CPU: {duration} on this machine ({devices.device_label(device)}, {threads}, measured)")
     if options.recipe != "smoke":
         cli.say(f"to see it work in minutes: python -m benchmark.evaluate --method {options.method} --recipe smoke")
 
@@ -438,14 +466,8 @@ def _search(search: Search, seeds: list[int], options: Any, again: str, deadline
     from benchmark.running.progress import ProgressLine
 
     with ProgressLine(search.name, [1.0] * len(seeds), [f"seed {seed}" for seed in seeds]) as line:
-        outcome = launch(
-            search,
-            seeds,
-            processes=options.together,
-            report=line.report,
-            environment=LEAN_ENVIRONMENT,
-            deadline=deadline,
-        )
+        workers = Workers(options.together, environment=LEAN_ENVIRONMENT)
+        outcome = launch(search, seeds, workers, report=line.report, deadline=deadline)
     if outcome.failed:
         why = "; ".join(f"{search.name} seed {seeds[p]}: {why}" for p, why in outcome.failed.items())
         if not outcome.interrupted:
@@ -481,11 +503,12 @@ def _print_status(queue: cluster.Queue, search: Search, seeds: list[int], as_jso
 
 def _search_on_slurm(plan: Plan, submission: Submission, options: Any, words: list[str]) -> int | None:
     """Submits the missing rankings. Returns an exit code unless it waited until all were there."""
-    from benchmark.datasets import named
+    from benchmark.datasets import loaders
 
     search, missing, queue = plan.search, plan.missing, submission.queue
     if plan.trains:  # faults are named, and data fetched, before anything is submitted
-        named.load(search.recipe.dataset, options.data)
+        dataset = loaders.load(search.recipe.dataset, options.data, loader=options.loader)
+        dataset.sized_for(search.space, search.recipe.side)
     method = str(Path(search.method).resolve()) if search.method.endswith(".py") else search.method
     terms = files.Terms(queue.settings.lease)
     elsewhere = replace(search, method=method, folder=search.folder.resolve(), terms=terms)
@@ -507,7 +530,7 @@ def _search_on_slurm(plan: Plan, submission: Submission, options: Any, words: li
     return None
 
 
-def _show(result: Score | race.Results, as_json: bool) -> None:
+def _show(result: Score | Finds | race.Results, as_json: bool) -> None:
     if as_json:
         cli.print_json(result.to_dict())
     else:

@@ -7,7 +7,9 @@ import re
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from benchmark.errors import UsageError, choices
 
 LIMIT = 256 * 2**20  # bytes; a table of the largest space with all its curves has a tenth of it
 
@@ -34,6 +36,13 @@ def plain_number(text: str) -> str:
     if not _NUMBER.fullmatch(text.strip()):
         raise ValueError(f"'{text[:40]}' is not a number")
     return text.strip()
+
+
+def require_values(record: Any) -> None:
+    """Raises UsageError for a field of a dataclass that has none of the values it chooses among."""
+    for name, valid in values_of(type(record)).items():
+        if (value := getattr(record, name)) not in valid:
+            raise UsageError(f"{name} is '{value}': {choices(value, valid)}")
 
 
 def values_of(record: type) -> dict[str, tuple[str, ...]]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
+from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
 
 from benchmark import datasheets
 from benchmark.errors import UsageError, choices
-from benchmark.given import values_of
+from benchmark.given import plain_number, require_values
 
 MOST_THREADS = 1024  # of one process
 
@@ -33,6 +34,11 @@ def later(implicit: Any, **metadata: Any) -> Any:
     return field(default=implicit, metadata=metadata | {"later": True})
 
 
+def is_implicit(of: Field[Any], value: Any) -> bool:
+    """Whether a field of `later` has the value that it does not state; methods have such options too."""
+    return "later" in of.metadata and value == of.default
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a stand-alone network is trained and tested. The defaults are the preset `paper`.
@@ -41,6 +47,10 @@ class Recipe:
     prints no number of epochs; 100 is this suite's choice. `train_images` and `eval_images` take the
     first so many of each set (None: all of them). `precision`, `memory_layout` and `threads` are
     here because they move the last bits of a result.
+
+    milestones  shares of the training, as in "0.5,0.75", at which the rate is multiplied by `gamma`; empty: cosine
+    gamma       that factor
+    side        images are scaled to this side in pixels, and the space's feature maps with them; None: the space's own
     """
 
     dataset: str = field(default="cifar10", metadata={"values": datasheets.names})
@@ -54,6 +64,9 @@ class Recipe:
     precision: Literal["bf16", "fp32"] = "bf16"
     memory_layout: Literal["channels_last", "contiguous"] = "channels_last"
     threads: int = 1
+    milestones: str = later("")
+    gamma: float = later(0.1)
+    side: int | None = later(None)
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
@@ -61,10 +74,8 @@ class Recipe:
     }
 
     def __post_init__(self) -> None:
-        for name, valid in values_of(type(self)).items():
-            if (value := getattr(self, name)) not in valid:
-                raise UsageError(f"{name} is '{value}': {choices(value, valid)}")
-        for name in ("epochs", "batch_size", "threads", "train_images", "eval_images"):
+        require_values(self)
+        for name in ("epochs", "batch_size", "threads", "train_images", "eval_images", "side"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise UsageError(f"{name} is {value}: it must be a whole number of 1 or more")
@@ -72,11 +83,28 @@ class Recipe:
             raise UsageError(f"threads is {self.threads}: it must be a whole number from 1 to {MOST_THREADS}")
         if self.batch_size < 2:
             raise UsageError("batch_size is 1: batch norm needs 2 images or more")
-        for name, low, high in (("lr", 0.0, 100.0), ("momentum", 0.0, 0.9999), ("weight_decay", 0.0, 1.0)):
+        rates = (("lr", 0.0, 100.0), ("momentum", 0.0, 0.9999), ("weight_decay", 0.0, 1.0), ("gamma", 0.0, 1.0))
+        for name, low, high in rates:
             value = getattr(self, name)
             if type(value) not in (int, float) or not low <= value <= high:
                 raise UsageError(f"{name} is {value}: it must lie between {low} and {high}")
             object.__setattr__(self, name, float(value))  # 1 and 1.0 are one recipe: one hash
+        _ = self.drops  # they can be read
+        if self.gamma != 0.1 and not self.milestones:  # it would do nothing, and still be another recipe
+            raise UsageError(f"gamma is {self.gamma}, but there are no milestones for it: give --milestones 0.5,0.75")
+
+    @property
+    def drops(self) -> tuple[float, ...]:
+        """The milestones as numbers. Raises UsageError for any text but rising shares between 0 and 1."""
+        try:
+            found = tuple(float(plain_number(word)) for word in self.milestones.split(",")) if self.milestones else ()
+        except (AttributeError, ValueError):
+            found = (0.0,)
+        if not all(a < b for a, b in pairwise((0.0, *found, 1.0))):
+            raise UsageError(
+                f"milestones is '{self.milestones}': write rising shares of the training, as in 0.5,0.75, or leave it empty"
+            )
+        return found
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> Self:
@@ -139,11 +167,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, but for those of `later` that say what recipes meant before there were such fields."""
-        return {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if not ("later" in f.metadata and getattr(self, f.name) == f.default)
-        }
+        return {f.name: getattr(self, f.name) for f in fields(self) if not is_implicit(f, getattr(self, f.name))}
 
 
 @dataclass(frozen=True, kw_only=True)

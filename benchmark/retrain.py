@@ -18,21 +18,20 @@ from benchmark import cli
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.runs import say_how_long, train_runs
-from benchmark.spaces.space import Config
+from benchmark.spaces.space import Config, PoolingSpace
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, table_name
 from benchmark.tables.table import GroundTruth
 
 
-def ground_truth_recipe(table: GroundTruth, preset: str, search: SearchRecipe) -> Recipe:
-    """The recipe by which the table was made; where it states none, the preset, computed as the search was.
+def ground_truth_recipe(space: PoolingSpace, table: GroundTruth | None, preset: str, search: SearchRecipe) -> Recipe:
+    """The recipe by which the table was made; where it states none, or there is none, the preset, computed as the search was.
 
     Raises UsageError for a table whose recipe this version has not.
     """
-    stated, digest = table.header.get("recipe"), table.recipe_hash
-    if stated and digest:
+    if table and (stated := table.header.get("recipe")) and (digest := table.recipe_hash):
         return Recipe.stated(stated, digest)
     numerics = {name: getattr(search, name) for name in ("precision", "memory_layout")}
-    return table.space.preset(Recipe, preset, dataset=table.dataset, **numerics)
+    return space.preset(Recipe, preset, dataset=table.dataset if table else search.dataset, **numerics)
 
 
 @dataclass(frozen=True)
@@ -57,17 +56,17 @@ class Retrained:
 
 
 def retrain(
-    table: GroundTruth, recipe: Recipe, finds: Mapping[int, Sequence[str]], options: argparse.Namespace
+    space: PoolingSpace, recipe: Recipe, finds: Mapping[int, Sequence[str]], options: argparse.Namespace
 ) -> Retrained:
     """Trains the finds that have no record yet.
 
-    finds: by seed, what a ranking picks, and what else its history names under `finds`, as text. options: `out`, `data`, `device`, `engine`, `together` and
-    `stop_after` as the command's flags give them. Raises UsageError for a find that names no network, Failure if a
+    finds: by seed, what a ranking picks, and what else its history names under `finds`, as text. options: `out`, `data`,
+    `device`, `engine`, `together` and `stop_after` as the command's flags give them. Raises UsageError for a find that names no network, Failure if a
     training fails.
     """
-    folder = Path(options.out) / "retrained" / table_name(table.space, recipe)
-    ledger = Ledger(folder, table.space, recipe)
-    named = {seed: [table.space.architecture(text) for text in texts] for seed, texts in sorted(finds.items())}
+    folder = Path(options.out) / "retrained" / table_name(space, recipe)
+    ledger = Ledger(folder, space, recipe)
+    named = {seed: [space.architecture(text) for text in texts] for seed, texts in sorted(finds.items())}
     runs = list(dict.fromkeys(Run(seed, find) for seed, found in named.items() for find in found))
     interrupted = False
     if missing := [run for run in runs if not _record(ledger, run, options.out)]:
@@ -88,11 +87,12 @@ def _record(ledger: Ledger, run: Run, out: str) -> Mapping[str, Any] | None:
 
 def _train(ledger: Ledger, missing: Sequence[Run], options: argparse.Namespace) -> bool:
     """Whether Ctrl-C ended it."""
-    from benchmark.datasets import named
-    from benchmark.training import train
+    from benchmark.datasets import loaders
+    from benchmark.training import devices, train
 
-    space, recipe, device = ledger.space, ledger.recipe, train.device_named(options.device)
-    dataset = named.load(recipe.dataset, options.data).reduced(recipe)
+    space, recipe, device = ledger.space, ledger.recipe, devices.device_named(options.device)
+    dataset = loaders.load(recipe.dataset, options.data, loader=options.loader)
+    dataset = dataset.sized_for(space, recipe.side).reduced(recipe)
     ledger.prepare()
     works = {run: train.work(space, run.config, recipe, len(dataset.train), len(dataset.test)) for run in missing}
     cli.say(f"to be trained from scratch: {', '.join(f'{run.config} seed {run.seed}' for run in missing)}")

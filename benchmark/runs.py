@@ -12,10 +12,12 @@ from typing import Any
 from benchmark import cli, provenance
 from benchmark.recipe import Recipe
 from benchmark.running import files
-from benchmark.running.launch import LEAN_ENVIRONMENT, Spoiled, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
+from benchmark.running.worker import Spoiled
 from benchmark.spaces.space import PoolingSpace
 from benchmark.tables.ledger import Ledger, Run
 
+PROBES = ("rank",)  # what may be read off the network after each epoch, as one more curve of the record
 REPORT_SECONDS = 0.1  # between two reports of one run: a GPU takes hundreds of steps a second
 
 
@@ -31,6 +33,7 @@ class TrainRun:
     together: int  # how many share the machine: it explains the timings, and nothing else depends on it
     sharing: int  # how many of those take turns on one device
     provenance: dict[str, Any]
+    probe: str | None = None  # one of PROBES. An observation: all else of the record is the same with it and without
     terms: files.Terms = field(default_factory=files.Terms)
     under_way: dict[Run, int] = field(default_factory=dict)  # in this worker, and how many steps they took
 
@@ -54,14 +57,17 @@ class TrainRun:
     def _train(
         self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]
     ) -> Generator[None, None, bool | None]:
-        from benchmark.training import engine, train
+        from benchmark.training import devices, engine
+        from benchmark.training.train import Training
 
-        ledger, device = self.ledger, train.device_named(self.device)
+        ledger, device = self.ledger, devices.device_named(self.device)
         dataset = _dataset(ledger.recipe.dataset, self.data_root, self.loader, device)
         chosen = engine.working_engine(self.engine, ledger.space, ledger.recipe, device)
         path = ledger.checkpoint_path(run)
-        steps = train.training(ledger.space, run.config, run.seed, ledger.recipe, dataset, device, path, stop, chosen)
-        turns = engine.taking_turns(steps, device)
+        training = Training(
+            ledger.space, run.config, run.seed, ledger.recipe, dataset, device, chosen, _probe(self.probe)
+        )
+        turns = engine.taking_turns(training.steps(path, stop), device)
         reported = 0.0
         try:
             while True:
@@ -80,7 +86,7 @@ class TrainRun:
         if outcome is None:
             return None
         results, seconds = outcome
-        numerics = train.numerics(ledger.recipe, device, dataset, chosen)
+        numerics = devices.numerics(ledger.recipe, device, dataset, chosen)
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         timings = {"seconds": round(seconds, 3), "finished": finished, "together": self.together}
         if self.sharing > 1:
@@ -95,11 +101,17 @@ class TrainRun:
 
     def room(self) -> bool:
         """Whether another run fits beside those under way, which is known once they have recorded their steps."""
-        from benchmark.training import engine, train
+        from benchmark.training import devices, engine
 
         if any(steps <= engine.WARM_UP for steps in self.under_way.values()):
             return False
-        return engine.room_for_another(train.device_named(self.device), len(self.under_way))
+        return engine.room_for_another(devices.device_named(self.device), len(self.under_way))
+
+
+def _probe(name: str | None) -> Callable[[Any], dict[str, Any]] | None:
+    from benchmark.channels import metrics
+
+    return {None: None, "rank": metrics.rank}[name]
 
 
 @lru_cache(maxsize=1)
@@ -112,37 +124,37 @@ def _dataset(name: str, root: str | None, loader: str, device: Any) -> Any:
 
 def say_how_long(space: PoolingSpace, recipe: Recipe, device: Any, together: int, work: float) -> None:
     """One line, measured, for so many MACs of work on a CPU."""
-    from benchmark.training import pace, train
+    from benchmark.training import devices, pace
 
     at_once = min(together, pace.default_together(recipe, device))
     duration = pace.measure_speed(space, recipe, device).readable(work / at_once)
-    cli.say(f"on the CPU: {duration} on this machine ({train.device_label(device)}, {together} at once, measured)")
+    cli.say(f"on the CPU: {duration} on this machine ({devices.device_label(device)}, {together} at once, measured)")
 
 
 def train_runs(
-    ledger: Ledger, missing: Sequence[Run], works: Mapping[Run, float], together: int, options: Any
+    ledger: Ledger,
+    missing: Sequence[Run],
+    works: Mapping[Run, float],
+    together: int,
+    options: Any,
+    probe: str | None = None,
 ) -> tuple[dict[Run, str], bool]:
     """Trains the missing runs; returns those that failed, with why, and whether Ctrl-C ended it.
 
     works: MACs of each run. options: `data`, `device`, `engine`, `loader` and `stop_after` as the flags give them.
     """
     from benchmark.running.progress import ProgressLine
-    from benchmark.training import train
+    from benchmark.training import devices
 
-    on_cpu = train.device_named(options.device).type == "cpu"
+    on_cpu = devices.device_named(options.device).type == "cpu"
     slots = 1 if on_cpu else together  # on a GPU, runs are streams of one process
     code = provenance.code_version()
-    function = TrainRun(ledger, options.data, options.device, options.engine, options.loader, together, slots, code)
+    function = TrainRun(
+        ledger, options.data, options.device, options.engine, options.loader, together, slots, code, probe
+    )
     names = [f"{run.config} seed {run.seed}" for run in missing]
     with ProgressLine("training", [works[run] for run in missing], names) as line:
         deadline = time.monotonic() + options.stop_after if options.stop_after is not None else None
-        outcome = launch(
-            function,
-            missing,
-            processes=together // slots,
-            slots=slots,
-            report=line.report,
-            environment=LEAN_ENVIRONMENT,
-            deadline=deadline,
-        )
+        workers = Workers(together // slots, slots, LEAN_ENVIRONMENT)
+        outcome = launch(function, missing, workers, report=line.report, deadline=deadline)
     return {missing[p]: why for p, why in outcome.failed.items()}, outcome.interrupted

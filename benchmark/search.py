@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -22,9 +24,10 @@ from benchmark import cli
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import SearchRecipe
 from benchmark.running import files
-from benchmark.running.launch import Spoiled
+from benchmark.running.worker import Spoiled
 from benchmark.scoring.ranking import Ranking, holdable, ranking_json, read_ranking, scores_csv
 from benchmark.spaces.space import PoolingSpace
+from nas_methods.stamps import is_same_code
 
 if TYPE_CHECKING:
     import torch
@@ -42,9 +45,10 @@ class Search:
     data_root: str | None
     device: str
     engine: str
-    method_code: dict[str, int | str]  # of what `nas_methods.code_of` said when the search began
+    method_code: dict[str, int | str]  # of what `nas_methods.stamps` said when the search began
     made_by: dict[str, Any]
     terms: files.Terms = field(default_factory=files.Terms)
+    loader: str = "resident"
     traceback: bool = False  # whether an error is also told as Python does, for whoever writes the method
 
     @property
@@ -86,7 +90,7 @@ class Search:
             return False
         path = self.path(seed)
         made = read_ranking(path).provenance.get("method_code")
-        if not nas_methods.is_same_code(made, self.method_code):
+        if not is_same_code(made, self.method_code):
             now = ", ".join(f"{part} {version}" for part, version in self.method_code.items())
             raise UsageError(
                 f"{path} was made by other code than that of now ({now}): --fresh searches again, or use another --out"
@@ -96,44 +100,47 @@ class Search:
         return True
 
     def task(self, seed: int, **more: Any) -> nas_methods.Task:
-        from benchmark.training import train
+        from benchmark.training import devices
 
-        device = str(train.device_named(self.device))
+        device = str(devices.device_named(self.device))
         halves = partial(self._halves, seed, more.get("engine", "eager"))
         if not nas_methods.trains(nas_methods.load(self.method)):
             halves = partial(_refuse_data, self.name)
-        return nas_methods.Task(self.space, self.recipe, seed, device, halves, **more)
+        return nas_methods.Task(self.space.at(self.recipe.side), self.recipe, seed, device, halves, **more)
 
     def _halves(self, seed: int, engine: str) -> nas_methods.Halves:
-        from benchmark.datasets import named
-        from benchmark.datasets.batches import Batches
-        from benchmark.datasets.halves import split_in_half, store_split
+        from benchmark.datasets import loaders
+        from benchmark.datasets.batches import served
+        from benchmark.datasets.halves import split_of, store_split
         from benchmark.spaces import networks
-        from benchmark.training import train
+        from benchmark.training import devices
 
-        device = train.device_named(self.device)
-        dataset = named.load(self.recipe.dataset, self.data_root)
-        split = split_in_half(len(dataset.train), self.recipe.split_seed)
+        device, space = devices.device_named(self.device), self.space.at(self.recipe.side)
+        dataset = loaders.load(self.recipe.dataset, self.data_root, loader=self.loader)
+        dataset.sized_for(self.space, self.recipe.side)
+        split = split_of(dataset, self.recipe.split_seed)
         store_split(split, dataset, self.folder / "splits")
         halves = [
-            Batches.of(dataset.train.subset(indices).first(count), dataset, self.recipe, device)
+            served(
+                dataset.fitted(dataset.train.subset(indices).first(count), self.recipe), dataset, self.recipe, device
+            )
             for indices, count in ((split.train, self.recipe.train_images), (split.validation, self.recipe.eval_images))
         ]
 
         def network(model: int, shared: bool = True, affine: bool = False) -> torch.nn.Module:
-            made = networks.ResNet(self.space, dataset.classes, affine=affine, shared=shared)
+            made = networks.ResNet(space, dataset.classes, affine=affine, shared=shared)
             networks.initialise(made, seed, model)
             return made
 
-        facts = train.numerics(self.recipe, device, dataset, engine)
+        facts = devices.numerics(self.recipe, device, dataset, engine)
         facts["split"] = {"seed": split.seed, "sha256": split.sha256}
         facts["method_code"] = self.method_code  # a checkpoint of other code is not resumed
         return nas_methods.Halves(halves[0], halves[1], network, facts)
 
     def __call__(self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool]) -> bool | None:
         """What a worker does with one seed: ranks, and keeps the ranking."""
-        path = self.path(seed)
-        work = self.checkpoint(seed).parent
+        path = self.path(seed).absolute()  # whatever folder the method changes to
+        work = path.parent / "work"
         work.mkdir(parents=True, exist_ok=True)
         with files.claim(work / f"{path.stem}.lock", self.terms) as mine:
             if not mine:
@@ -141,7 +148,7 @@ class Search:
             if not self.done(seed):  # else another process finished it meanwhile
                 guarded = mine.guarding(stop)
                 try:
-                    ranking = self._rank(seed, report, guarded, self.checkpoint(seed))
+                    ranking = self._rank(seed, report, guarded, work / f"{path.stem}.pt")
                     guarded()  # for the last time: a search that was given up for dead leaves no ranking
                 except (files.Lost, nas_methods.Busy):
                     return False  # somebody else is at it
@@ -160,16 +167,16 @@ class Search:
         self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool], checkpoint: Path
     ) -> Ranking | None:
         """The method's ranking with all that is known of how it came about; None when asked to stop."""
-        from benchmark.training import engine, train
+        from benchmark.training import devices, engine
 
-        device, method = train.device_named(self.device), self.instance()
+        device, method = devices.device_named(self.device), self.instance()
         chosen = "eager"
         if nas_methods.trains(method):
             affine = getattr(method, "affine", False)
             chosen = engine.working_engine(self.engine, self.space, self.recipe, device, affine)
         task = self.task(
             seed,
-            progress=lambda done, facts: report({"fraction": done} | facts),
+            progress=partial(_tell, report),
             stop=stop,
             checkpoint=checkpoint,
             engine=chosen,
@@ -206,8 +213,26 @@ class Search:
             method=self.name,
             options=self.options,
             dataset=self.recipe.dataset if saw_data else None,
-            provenance=provenance | dict(ranking.provenance),
+            provenance=provenance
+            | dict(ranking.provenance)
+            | {"seed": seed, "method_code": self.method_code}
+            | self.made_by,
         )
+
+
+def _tell(report: Callable[[Any], None], fraction: Any, facts: Any) -> None:
+    """What a method says of its progress, as the line on the screen needs it. Raises UsageError for what is none."""
+    try:
+        news: dict[str, Any] = {key: int(facts[key]) for key in ("epoch", "images") if key in facts}
+        news["fraction"] = min(max(float(fraction), 0.0), 1.0)
+        if math.isnan(float(fraction)) or any(abs(value) > sys.maxsize for value in news.values()):
+            raise ValueError(fraction)
+    except (TypeError, ValueError, OverflowError):
+        what = f"task.progress({str(fraction)[:40]}, {str(facts)[:80]})"
+        raise UsageError(
+            f"{what}: it takes a number from 0 to 1 and a dict, in which `epoch` and `images` are whole numbers"
+        ) from None
+    report(news)
 
 
 def _refuse_data(method: str) -> nas_methods.Halves:

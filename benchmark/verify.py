@@ -204,16 +204,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = claim.sample(options.sample, options.seed)
 
     from benchmark.datasets import loaders
-    from benchmark.training import engine, train  # imports torch, so faults of the claim come before it
+    from benchmark.training import devices, engine, train  # imports torch, so faults of the claim come before it
 
-    device = train.device_named(options.device)
+    device = devices.device_named(options.device)
     dataset = loaders.load(claim.recipe.dataset, options.data, loader=options.loader)
+    dataset = dataset.sized_for(claim.space, claim.recipe.side)
     if dataset.checksum != claim.checksum:
         raise UsageError(f"{claim.name} was made on another version of {dataset.name} than the one here: use its own")
     chosen = engine.working_engine(options.engine, claim.space, claim.recipe, device)
 
     def numerics(recipe: Recipe) -> dict[str, Any]:
-        found = train.numerics(recipe, device, dataset, chosen)
+        found = devices.numerics(recipe, device, dataset, chosen)
         return {key: value for key, value in found.items() if key != "dataset"}
 
     def work_folder(recipe: Recipe) -> Path:

@@ -28,8 +28,10 @@ from benchmark.running.files import claim, write_atomically
 from benchmark.scoring.ranking import Ranking
 from benchmark.spaces.space import Config
 from benchmark.training import train
+from benchmark.training.checkpoint import CHECKPOINT_FORMAT, Checkpoint
 from benchmark.training.engine import learners
-from nas_methods import Busy, Stopped, Task, code_of
+from nas_methods import Busy, Stopped, Task
+from nas_methods.stamps import code_of
 
 VERSION = 1
 
@@ -77,9 +79,9 @@ class Shelf:
     def _path(self, config: Config, suffix: str) -> Path | None:
         return self.folder and self.folder / ("-".join(map(str, config.layers)) + suffix)
 
-    def checkpoint(self, config: Config) -> train.Checkpoint:
+    def checkpoint(self, config: Config) -> Checkpoint:
         """Of the training under way."""
-        return train.Checkpoint(self._path(config, ".pt"), {**self.stamp, "config": str(config)})
+        return Checkpoint(self._path(config, ".pt"), {**self.stamp, "config": str(config)})
 
     def read(self, config: Config) -> Training | None:
         """The training of a configuration; None where there is none. A line says so where one had to be ignored."""
@@ -145,7 +147,7 @@ class Alone:
         torch.set_num_threads(task.recipe.threads)
         stamp = {name: value for name, value in task.data.provenance.items() if name != "method_code"} | {
             "code": code_of(__file__) | code_of(inspect.getfile(measure)),
-            "format": train.CHECKPOINT_FORMAT,
+            "format": CHECKPOINT_FORMAT,
             "recipe": self._recipe(task).hash,
             "scipy": version("scipy"),
             "seed": task.seed,
@@ -175,23 +177,21 @@ class Alone:
         task: Task,
         config: Config,
         measure: Measure,
-        keeper: train.Checkpoint,
+        keeper: Checkpoint,
         progress: Callable[[float, dict[str, Any]], None],
     ) -> Training:
         halves = task.data
         network = halves.network(0, affine=True)
         (learner,) = learners([network], self._recipe(task), torch.device(task.device), task.engine)
-        steps = train.fitting(
+        fit = train.Fit(
             learner,
             config,
             task.seed,
             halves.train,
             halves.validation,
-            keeper,
-            task.stop,
-            lambda network: {"measured": measure(network)},
+            probe=lambda network: {"measured": measure(network)},
         )
-        outcome = train.followed(steps, progress)
+        outcome = train.followed(train.fitting(fit, keeper, task.stop), progress)
         if outcome is None:
             raise Stopped
         results, seconds = outcome

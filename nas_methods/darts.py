@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from benchmark.errors import Failure, UsageError
+from benchmark.given import require_values
 from benchmark.scoring.ranking import Ranking
 from benchmark.spaces import costs
 from benchmark.spaces.networks import resize
@@ -86,13 +87,7 @@ class Method:
     )
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("sharing", ("shared", "unshared")),
-            ("init", ("same", "random")),
-            ("optimizer", ("adam", "gaea")),
-        ):
-            if getattr(self, name) not in choices:
-                raise UsageError(f"{name} is '{getattr(self, name)}': choose from {', '.join(choices)}")
+        require_values(self)
         if self.sharing == "shared" and self.init == "random":
             raise UsageError("init is 'random', but shared weights have one draw only: add --sharing unshared")
         if not 0 <= self.alpha_lr <= 10:

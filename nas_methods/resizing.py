@@ -27,8 +27,9 @@ from benchmark.recipe import SearchRecipe
 from benchmark.scoring.ranking import Ranking
 from benchmark.spaces import costs
 from benchmark.spaces.space import PoolingSpace, Sizes
+from benchmark.training.checkpoint import Checkpoint
 from benchmark.training.engine import Learner
-from benchmark.training.train import Checkpoint, fitting, followed
+from benchmark.training.train import Fit, fitting, followed
 from nas_methods import Stopped, Task
 from nas_methods.supernet import SNAPSHOTS
 
@@ -218,8 +219,8 @@ def search(method: Resizing, task: Task) -> Ranking:
     start = seen()  # before a checkpoint is read
     stamp = {"method": repr(method), "recipe": recipe.hash, "seed": task.seed} | dict(halves.provenance)
     keeper = Checkpoint(task.checkpoint, stamp)
-    steps = fitting(learner, space.default, task.seed, halves.train, halves.validation, keeper, task.stop, seen)
-    outcome = followed(steps, task.progress)
+    fit = Fit(learner, space.default, task.seed, halves.train, halves.validation, probe=seen)
+    outcome = followed(fitting(fit, keeper, task.stop), task.progress)
     if outcome is None:
         raise Stopped
     results, seconds = outcome

@@ -17,7 +17,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from benchmark.cli import say
 from benchmark.errors import UsageError
+from benchmark.given import require_values
 from benchmark.spaces import costs
 from benchmark.spaces.space import PoolingSpace
 from nas_methods import Published, Task, Variant
@@ -33,7 +35,8 @@ class Method(Sampler):
     sharing  `shared`: one set of weights per block; `unshared`: one per block and resolution. Weights that the drawn
              path does not use are left as they are, momentum and weight decay included
     paths    36: the configurations; 19683: every path, each block's resolution uniform and independent of the others,
-             so that resolutions rise too. Counted for ResNet20, as in Table 1; scores are of the configurations always
+             so that resolutions rise too. Counted for ResNet20, as in Table 1; other spaces have other numbers of both,
+             which are said. Scores are of the configurations always
     """
 
     sharing: Literal["shared", "unshared"] = "shared"
@@ -56,8 +59,7 @@ class Method(Sampler):
     )
 
     def __post_init__(self) -> None:
-        if self.sharing not in ("shared", "unshared"):
-            raise UsageError(f"sharing is '{self.sharing}': choose from shared, unshared")
+        require_values(self)
         if self.paths not in (36, 19683):
             raise UsageError(f"paths is {self.paths}: choose from 36 (the configurations), 19683 (every path)")
 
@@ -65,7 +67,15 @@ class Method(Sampler):
         return task.data.network(model) if self.sharing == "shared" else task.data.network(model, shared=False)
 
     def start(self, task: Task) -> State:
-        return {"paths": np.array(self.choices(task.space))}
+        count, space = self.choices(task.space), task.space
+        if count != self.paths:
+            what = (
+                "configurations"
+                if self.paths == 36
+                else f"paths, {space.depth - 1} layers at {len(space.sizes)} resolutions"
+            )
+            say(f"spos draws from the {count:,} {what} of {space.name}")
+        return {"paths": np.array(count)}
 
     def pick(self, state: State, step: Step) -> tuple[int, int]:
         return int(step.configuration.integers(state["paths"])), 0

@@ -21,14 +21,16 @@ import numpy as np
 import torch
 
 from benchmark.datasets import crops
+from benchmark.datasheets import datasheet
 from benchmark.errors import Failure
 from benchmark.scoring.ranking import Ranking
 from benchmark.spaces import costs
 from benchmark.spaces.space import PoolingSpace
 from benchmark.streams import stream
+from benchmark.training.checkpoint import Checkpoint
 from benchmark.training.engine import Learner
 from benchmark.training.engine import learners as make_learners
-from benchmark.training.train import Checkpoint, learning_rate
+from benchmark.training.schedule import learning_rate
 from nas_methods import Stopped, Task
 
 VERSION = 1
@@ -75,7 +77,7 @@ class Feed:
         half = self.task.data.train
         epoch, within = divmod(iteration, half.steps)
         if self._plan is None or self._plan[0] != epoch:
-            self._plan = epoch, crops.augmentation(len(half), self.task.seed, epoch).to(torch.device(self.task.device))
+            self._plan = epoch, half.plan(self.task.seed, epoch)
         return half.train(self._plan[1], within)
 
     def validation(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -137,7 +139,8 @@ class Sampler:
 
     def work(self, task: Task) -> float:
         """Expected MACs of the whole search, from which its time on this machine is told beforehand."""
-        mean = sum(costs.macs(task.space, c) for c in task.space) / len(task.space)
+        classes = datasheet(task.recipe.dataset).classes
+        mean = sum(costs.macs(task.space, c, classes) for c in task.space) / len(task.space)
         return mean * sum(forward_passes(self, task))
 
     def rank(self, task: Task) -> Ranking:
@@ -194,110 +197,144 @@ def search(method: Sampler, task: Task) -> Ranking:
     The result depends on the method's options, recipe, seed, data and device alone, not on interruptions.
     Raises Stopped at a checkpoint when asked to stop, Failure if the loss is no longer finite.
     """
-    recipe, space, train = task.recipe, task.space, task.data.train
-    device = torch.device(task.device)
-    torch.set_num_threads(recipe.threads)
-    learners = make_learners([method.network(task, m) for m in range(method.models)], recipe, device, task.engine)
-    state = method.start(task)
-    epochs = recipe.epochs * method.models
-    iterations = epochs * train.steps
-    snapshot_every = max(1, math.ceil(epochs / SNAPSHOTS))
-
-    iteration, rewards, seconds = 0, 0.0, 0.0
-    history: dict[str, list[Any]] = {"reward": [], "watched": [], "curve": []}
-    clock: list[float] = []  # seconds at each point of the curve
-    found: dict[int, float] = {}
-    stamp = {"method": repr(method), "recipe": recipe.hash, "seed": task.seed} | dict(task.data.provenance)
-    keeper = Checkpoint(task.checkpoint, stamp)
-    if saved := keeper.load():
-        for learner, kept in zip(learners, saved["learners"], strict=True):
-            learner.restore(kept)
-        state = {name: value.numpy() for name, value in saved["state"].items()}
-        iteration, rewards, seconds = saved["iteration"], saved["rewards"], saved["seconds"]
-        history, found, clock = saved["history"], saved["found"], saved["clock"]
-    began = time.monotonic() - seconds
-
-    def keep() -> None:
-        keeper.save(
-            {
-                "learners": [learner.state() for learner in learners],
-                "state": {name: torch.from_numpy(np.array(value)) for name, value in state.items()},
-                "iteration": iteration,
-                "rewards": rewards,
-                "seconds": time.monotonic() - began,
-                "history": history,
-                "found": found,
-                "clock": clock,
-            }
-        )
-
-    def step_at(i: int) -> Step:
-        return Step(i, iterations, i // train.steps, epochs, task.seed)
-
-    choices = method.choices(space)
-    batch = min(recipe.batch_size, len(train))
-    training, final = forward_passes(method, task)
-    training_share = training / (training + final)
-    feed = Feed(task)
-    while iteration < iterations:
-        step = step_at(iteration)
-        within = iteration % train.steps
-        index, model = _drawn(method.pick(state, step), choices, len(learners))
-        path = method.path(space, index)
-        loss, _ = learners[model].learn(*feed.train(iteration), path, learning_rate(recipe, iteration, iterations))
-        _, reward = learners[model].evaluate([feed.validation(iteration)], path)
-        if not math.isfinite(float(loss)):  # after the reward, for which a GPU is waited for anyway
-            raise Failure(f"the loss is {float(loss)} in iteration {iteration + 1}; try a lower --lr")
-        state = method.update(state, (index, model), reward)
-        rewards += reward
-        iteration += 1
-        if within + 1 == train.steps:
-            history["reward"].append(rewards / train.steps)
-            rewards = 0.0
-            if step.epoch % snapshot_every == 0 or iteration == iterations:
-                if seen := method.watch(state, step):
-                    values = {name: np.round(value, 5).tolist() for name, value in seen.items()}
-                    history["watched"].append({"epoch": step.epoch + 1} | values)
-                if recipe.curve_images:
-                    now = time.monotonic()
-                    clock.append(round(now - began, 3))
-                    accuracies = glance(learners, _assigned(method, state, step, len(space)), task)
-                    history["curve"].append(
-                        {"epoch": step.epoch + 1, "images": iteration * batch, "scores": accuracies}
-                    )
-                    began += time.monotonic() - now  # looking is no part of what a search costs
-        task.progress(training_share * iteration / iterations, {"epoch": step.epoch + 1, "images": iteration * batch})
-        if task.stop():
-            keep()
-            raise Stopped
-        if keeper.due or within + 1 == train.steps:  # a death without notice costs an epoch at most
-            keep()
-
-    last = step_at(iterations - 1)
-    models = _assigned(method, state, last, len(space))
-    cheap = method.shortlist(state, last, len(space))
-    chosen = np.arange(len(space)) if cheap is None else np.argsort(-cheap[0], kind="stable")[: cheap[1]]
-    for position, index in enumerate(chosen.tolist(), start=1):
-        if index in found:  # evaluated before an interruption
-            continue
-        found[index] = evaluate_configuration(learners[models[index]], task, index, epochs)
-        task.progress(
-            training_share + (1 - training_share) * position / len(chosen),
-            {"epoch": epochs, "images": iterations * batch},
-        )
-        if task.stop():
-            keep()
-            raise Stopped
-        if keeper.due:
-            keep()
-
+    torch.set_num_threads(task.recipe.threads)
+    stand = _Stand(method, task)
+    while stand.iteration < stand.iterations:
+        stand.train()
+        stand.tell(stand.iteration, evaluated=0.0)
+        stand.keep(due=stand.within == 0)  # a death without notice costs an epoch at most
+    last = stand.step_at(stand.iterations - 1)
+    models = _assigned(method, stand.state, last, len(task.space))
+    cheap = method.shortlist(stand.state, last, len(task.space))
+    chosen = range(len(task.space)) if cheap is None else np.argsort(-cheap[0], kind="stable")[: cheap[1]].tolist()
+    for position, index in enumerate(chosen, start=1):
+        if index not in stand.found:  # else evaluated before an interruption
+            stand.found[index] = evaluate_configuration(stand.learners[models[index]], task, index, stand.epochs)
+            stand.tell(stand.iterations, evaluated=position / len(chosen))
+            stand.keep()
     # Whoever was not evaluated ranks below all that were: accuracies and cheap scores both lie in [0, 1].
-    scores = np.zeros(len(space)) if cheap is None else cheap[0] - 2
-    scores[list(found)] = list(found.values())
-    facts = {"models": models.tolist(), "images": iterations * batch}
-    # Over all attempts, if there were several.
-    timings = {"seconds": round(time.monotonic() - began, 3), "curve": clock}
-    return Ranking(space.name, tuple(scores.tolist()), history=history | facts, provenance={"timings": timings})
+    scores = np.zeros(len(task.space)) if cheap is None else cheap[0] - 2
+    scores[list(stand.found)] = list(stand.found.values())
+    facts = {"models": models.tolist(), "images": stand.iterations * stand.batch}
+    timings = {"seconds": round(stand.seconds, 3), "curve": stand.clock}
+    history = stand.history | facts
+    return Ranking(task.space.name, tuple(scores.tolist()), history=history, provenance={"timings": timings})
+
+
+class _Stand:
+    """Where a search stands, all of which a checkpoint keeps, and what one iteration moves of it.
+
+    learners   the supernets
+    state      the method's
+    iteration  how many are done
+    rewards    their sum in this epoch
+    history    curves for the figures
+    clock      seconds at each point of the accuracies' curve
+    found      the final accuracy of each configuration that has one by now
+    """
+
+    def __init__(self, method: Sampler, task: Task) -> None:
+        recipe, train = task.recipe, task.data.train
+        self.method, self.task = method, task
+        self.epochs = recipe.epochs * method.models
+        self.iterations = self.epochs * train.steps
+        self.batch = min(recipe.batch_size, len(train))
+        self.choices = method.choices(task.space)
+        self.feed = Feed(task)
+        training, final = forward_passes(method, task)
+        self.training_share = training / (training + final)
+
+        made = [method.network(task, m) for m in range(method.models)]
+        self.learners = make_learners(made, recipe, torch.device(task.device), task.engine)
+        self.state = method.start(task)
+        self.iteration, self.rewards = 0, 0.0
+        self.history: dict[str, list[Any]] = {"reward": [], "watched": [], "curve": []}
+        self.clock: list[float] = []
+        self.found: dict[int, float] = {}
+        stamp = {"method": repr(method), "recipe": recipe.hash, "seed": task.seed} | dict(task.data.provenance)
+        self.keeper = Checkpoint(task.checkpoint, stamp)
+        saved = self.keeper.load()
+        if saved:
+            for learner, kept in zip(self.learners, saved["learners"], strict=True):
+                learner.restore(kept)
+            self.state = {name: value.numpy() for name, value in saved["state"].items()}
+            self.iteration, self.rewards = saved["iteration"], saved["rewards"]
+            self.history, self.clock, self.found = saved["history"], saved["clock"], saved["found"]
+        self.began = time.monotonic() - (saved["seconds"] if saved else 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """What the search took, over all attempts if there were several; looking at curves is no part of it."""
+        return time.monotonic() - self.began
+
+    @property
+    def within(self) -> int:
+        """Iterations done in the epoch under way; 0 where one has just ended."""
+        return self.iteration % self.task.data.train.steps
+
+    def step_at(self, iteration: int) -> Step:
+        return Step(iteration, self.iterations, iteration // self.task.data.train.steps, self.epochs, self.task.seed)
+
+    def train(self) -> None:
+        """One iteration: pick, train the pick, reward it; after an epoch's last one, continue the curves."""
+        step = self.step_at(self.iteration)
+        index, model = _drawn(self.method.pick(self.state, step), self.choices, len(self.learners))
+        learner, path = self.learners[model], self.method.path(self.task.space, index)
+        rate = learning_rate(self.task.recipe, step.iteration, step.iterations)
+        loss, _ = learner.learn(*self.feed.train(step.iteration), path, rate)
+        _, reward = learner.evaluate([self.feed.validation(step.iteration)], path)
+        if not math.isfinite(float(loss)):  # after the reward, for which a GPU is waited for anyway
+            raise Failure(f"the loss is {float(loss)} in iteration {step.iteration + 1}; try a lower --lr")
+        self.state = self.method.update(self.state, (index, model), reward)
+        self.rewards += reward
+        self.iteration += 1
+        if self.within == 0:
+            self._end_epoch(step)
+
+    def _end_epoch(self, step: Step) -> None:
+        self.history["reward"].append(self.rewards / self.task.data.train.steps)
+        self.rewards = 0.0
+        every = max(1, math.ceil(self.epochs / SNAPSHOTS))
+        if step.epoch % every == 0 or self.iteration == self.iterations:
+            if seen := self.method.watch(self.state, step):
+                values = {name: np.round(value, 5).tolist() for name, value in seen.items()}
+                self.history["watched"].append({"epoch": step.epoch + 1} | values)
+            if self.task.recipe.curve_images:
+                self._look(step)
+
+    def _look(self, step: Step) -> None:
+        """Continues the curve of all accuracies, while the clock stands still."""
+        now = time.monotonic()
+        self.clock.append(round(now - self.began, 3))
+        models = _assigned(self.method, self.state, step, len(self.task.space))
+        point = {"epoch": step.epoch + 1, "images": self.iteration * self.batch}
+        self.history["curve"].append(point | {"scores": glance(self.learners, models, self.task)})
+        self.began += time.monotonic() - now
+
+    def tell(self, iteration: int, evaluated: float) -> None:
+        """Progress: iterations done, and the share of the final evaluation."""
+        done = self.training_share * iteration / self.iterations + (1 - self.training_share) * evaluated
+        epoch = -(-iteration // self.task.data.train.steps)
+        self.task.progress(done, {"epoch": epoch, "images": iteration * self.batch})
+
+    def keep(self, due: bool = False) -> None:
+        """Keeps a checkpoint where one is due, or where the search is asked to stop. Raises Stopped then."""
+        stopped = self.task.stop()
+        if stopped or due or self.keeper.due:
+            self.keeper.save(
+                {
+                    "learners": [learner.state() for learner in self.learners],
+                    "state": {name: torch.from_numpy(np.array(value)) for name, value in self.state.items()},
+                    "iteration": self.iteration,
+                    "rewards": self.rewards,
+                    "seconds": self.seconds,
+                    "history": self.history,
+                    "found": self.found,
+                    "clock": self.clock,
+                }
+            )
+        if stopped:
+            raise Stopped
 
 
 def glance(learners: Sequence[Learner], models: np.ndarray, task: Task) -> list[float]:
@@ -323,7 +360,7 @@ def evaluate_configuration(learner: Learner, task: Task, index: int, unused_epoc
     train, recipe = task.data.train, task.recipe
     if recipe.bn == "batch":
         return learner.evaluate(task.data.validation.plain(), path)[1]
-    plan = crops.augmentation(len(train), task.seed, unused_epoch).to(learner.device)
+    plan = train.plan(task.seed, unused_epoch)
     count = max(1, min(recipe.calibration_images // recipe.batch_size, train.steps))
     with learner.calibrated(path, (train.train(plan, k)[0] for k in range(count))):
         return learner.evaluate(task.data.validation.plain(), path)[1]

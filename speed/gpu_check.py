@@ -39,7 +39,8 @@ from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.running.files import write_atomically
 from benchmark.spaces import costs, networks
 from benchmark.spaces.space import Config, load_space
-from benchmark.training import engine, train
+from benchmark.training import devices, engine
+from benchmark.training.train import Training
 from nas_methods import Halves, Stopped, Task
 from nas_methods.darts import Method as Darts
 from nas_methods.spos import Method as Spos
@@ -90,7 +91,7 @@ def training_pace(
     torch.cuda.reset_peak_memory_stats(device)
     began = time.perf_counter()
     runs = [
-        engine.taking_turns(train.training(SPACE, config, seed, RECIPE, dataset, device, engine=name), device)
+        engine.taking_turns(Training(SPACE, config, seed, RECIPE, dataset, device, name).steps(), device)
         for seed in range(together)
     ]
     for run in runs:
@@ -213,7 +214,7 @@ def arguments() -> cli.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     options = arguments().parse(words)
-    device = train.device_named(options.device)
+    device = devices.device_named(options.device)
     if device.type != "cuda":
         raise UsageError(f"device '{options.device}' is no GPU: give cuda or cuda:N")
     torch.cuda.set_device(device)  # events and waiting go by the current one
@@ -227,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = datetime.now(UTC)
     result: dict[str, Any] = {
         "command": cli.command_line("speed.gpu_check", words),
-        "device": train.device_label(device),
+        "device": devices.device_label(device),
         "torch": str(torch.__version__),
         "code": provenance.code_version(),
         "recipe": asdict(RECIPE),

@@ -22,7 +22,7 @@ from typing import Any
 from benchmark import cli
 from benchmark.running import cluster
 from benchmark.running.files import write_atomically
-from benchmark.running.launch import launch
+from benchmark.running.launch import Workers, launch
 
 
 def note(item: tuple[int, str], report: Any, stop: Any) -> bool:
@@ -41,12 +41,12 @@ def measure(where: str, items: int, together: int, settings: cluster.Settings) -
         found = {}
         if where == "slurm":
             queue = cluster.Queue(Path(folder) / "queue", settings, lambda item: str(item[0]), together)
-            launch(note, everything, processes=1, where="slurm", queue=queue)
+            launch(note, everything, Workers(1), queue=queue)
             found["submit"] = time.time() - began
             queue.wait(lambda tasks: f"{len(tasks)} tasks are left")
             together_now = together
         else:
-            launch(note, everything, processes=1)
+            launch(note, everything, Workers(1))
             together_now = items
         times = [float(Path(folder, f"{number}.time").read_text()) for number in range(items)]
         tasks = [times[first : first + together_now] for first in range(0, items, together_now)]

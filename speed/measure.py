@@ -44,7 +44,7 @@ from benchmark.running.files import write_atomically
 from benchmark.running.launch import LEAN_ENVIRONMENT
 from benchmark.spaces import costs
 from benchmark.spaces.space import Config
-from benchmark.training import pace, precision, train
+from benchmark.training import devices, pace, precision
 from speed import figures, floor
 from speed.sides import CPU, RECIPE, SIDES, SPACE, NotMeasured, Side, Task, neighbours
 
@@ -269,9 +269,9 @@ def requirements(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def hardware(cores: int) -> dict[str, Any]:
     return {
-        "cpu": train.device_label(CPU),
+        "cpu": devices.device_label(CPU),
         "cores": cores,
-        "instructions": train.instruction_set(CPU),
+        "instructions": devices.instruction_set(CPU),
         "system": platform.platform(),
     }
 

@@ -32,7 +32,7 @@ from benchmark.running.files import write_atomically
 from benchmark.scoring import comparison, scores, versus
 from benchmark.scoring.ranking import Ranking
 from benchmark.spaces.space import SPACES, Config, PoolingSpace
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 from speed import figures
 from speed.memory import peak_memory
 
@@ -63,7 +63,7 @@ def made_up(size: int) -> tuple[list[GroundTruth], list[Ranking]]:
     for name in ("a", "b"):
         values = np.round(truth[:, None] + NOISE * draw.standard_normal((size, SEEDS)), 2)
         rows = [Row.of(config, dict(enumerate(own))) for config, own in zip(of, values.tolist(), strict=True)]
-        tables.append(GroundTruth.from_rows(name, of, rows, dataset="made-up"))
+        tables.append(GroundTruth.from_rows(name, of, rows, Origin("made-up")))
     return tables, [Ranking(of.name, tuple((truth + draw.standard_normal(size)).tolist())) for _ in range(2)]
 
 

@@ -28,7 +28,7 @@ from benchmark.datasets import crops, named, sets
 from benchmark.datasets.batches import Batches
 from benchmark.errors import Failure
 from benchmark.recipe import Recipe
-from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
 from benchmark.spaces import networks
 from benchmark.spaces.space import Config, load_space
 from benchmark.training import train
@@ -143,7 +143,8 @@ def our_side(task: tuple[Task, Barrier], report: Callable[[Any], None], stop: Ca
     def progress(fraction: float, facts: Mapping[str, Any]) -> None:
         over[0] = window.event()
 
-    train.train_alone(SPACE, what.config, 0, what.recipe, dataset, CPU, None, progress, lambda: over[0])
+    training = train.Training(SPACE, what.config, 0, what.recipe, dataset, CPU)
+    training.run(progress=progress, stop=lambda: over[0])
     tested = Window(what.seconds * EVALUATED, barrier)
     _our_evaluation(dataset, what.config, what.recipe, tested.event)
     report(
@@ -187,9 +188,8 @@ def together(function: Callable[..., bool], work: Any, processes: int) -> list[A
     outcome = launch(
         function,
         [(work, barrier)] * processes,
-        processes=processes,
+        Workers(processes, environment=LEAN_ENVIRONMENT),
         report=lambda position, news: found.append(news),
-        environment=LEAN_ENVIRONMENT,
     )
     if outcome.interrupted:
         raise KeyboardInterrupt

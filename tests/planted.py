@@ -14,7 +14,7 @@ from benchmark.datasets.batches import Batches
 from benchmark.datasets.sets import Dataset, Images
 from benchmark.recipe import SearchRecipe
 from benchmark.spaces.networks import resize
-from benchmark.training.train import numerics
+from benchmark.training.devices import numerics
 from nas_methods import Halves, Stopped, Task
 
 SPACE = load_space()

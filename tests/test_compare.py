@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from scipy.stats import f_oneway, kendalltau, kstest, norm, t, ttest_1samp, ttest_ind
 
-from benchmark.compare import main, page, write
+from benchmark.compare import main, write
 from benchmark.errors import UsageError
 from benchmark.recipe import CURVES, Recipe
 from benchmark.scoring.comparison import compare
+from benchmark.scoring.comparison_page import page
 from benchmark.scoring.noise import pool
 from benchmark.scoring.sides import seeds_needed, std_spread
 from benchmark.spaces.costs import macs
-from benchmark.spaces.space import load_space
+from benchmark.spaces.space import SPACES, load_space
 from benchmark.tables.files import load_table, write_table
 from benchmark.tables.ledger import Ledger, Run
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 from tests.kept import COMPARISONS, RESULTS
 
 SPACE = load_space()
@@ -38,7 +39,7 @@ def table_of(values, name="a", curves=None, space=SPACE, dataset="cifar10", **mo
     for number, found in values.items():
         by_seed = found if isinstance(found, dict) else dict(enumerate(found))
         rows.append(Row.of(space[number - 1], by_seed))
-    return GroundTruth.from_rows(name, space, rows, curves, dataset=dataset, **more)
+    return GroundTruth.from_rows(name, space, rows, Origin(dataset, **more), curves)
 
 
 def lone(*means, start=1):
@@ -510,8 +511,9 @@ def test_partial_tables_are_compared_where_both_have_something():
     assert "## Do they rank alike?" not in page(one)
 
 
-def test_a_space_whose_macs_are_not_counted():
-    space = load_space("resnet18-cifar10")
+def test_a_space_whose_macs_are_not_counted(monkeypatch):
+    space = replace(load_space("resnet18-cifar10"), name="odd", backbone=None)
+    monkeypatch.setitem(SPACES, "odd", space)
     values = {1: [60.0, 60.5], 2: [70.0, 70.5], 3: [80.0, 80.5]}
     found = compare(table_of(values, "a", space=space), table_of(values, "b", space=space), draws=10)
     assert found.a.macs.value is None
@@ -591,7 +593,7 @@ def test_a_table_that_has_a_shipped_ones_name_is_told_apart_from_it(tmp_path):
     """What is kept of the one takes not the place of what is kept of the other, nor does its command make the other's."""
     shipped = load_table("published")
     rows = [replace(row, mean=row.mean - 1) for row in shipped.rows]
-    other = GroundTruth.from_rows("published", SPACE, rows, dataset="cifar10")
+    other = GroundTruth.from_rows("published", SPACE, rows, Origin("cifar10"))
     found = compare(other, shipped, draws=10)
     assert found.name == f"published-{other.sha256[:12]}-vs-published"
     assert found.command == "python -m benchmark.compare FOLDER/published.csv published"

@@ -16,10 +16,12 @@ import nas_methods
 from benchmark import cli, evaluate, load_space, load_table
 from benchmark.errors import UsageError
 from benchmark.recipe import SearchRecipe
-from benchmark.running.launch import Spoiled
+from benchmark.running.worker import Spoiled
+from benchmark.scoring.ranking import read_ranking
 from benchmark.search import Search
 from benchmark.tables.files import write_table
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
+from nas_methods import stamps
 from tests.machine import FAST, PRECISION
 
 SPACE = load_space()
@@ -90,7 +92,7 @@ PLAIN = random_scores(0)
 def table_at(folder, configs=SPACE, name="made-up"):
     draw = np.random.default_rng(1)
     rows = [Row(config, round(float(draw.uniform(30, 60)), 2), 0.5, 3) for config in configs]
-    return write_table(GroundTruth.from_rows(name, SPACE, rows, dataset="synthetic"), folder)
+    return write_table(GroundTruth.from_rows(name, SPACE, rows, Origin("synthetic")), folder)
 
 
 # A file of scores -------------------------------------------------------------------------------------------------
@@ -339,7 +341,7 @@ def test_a_table_that_can_judge_nothing_is_refused_before_any_training(refused, 
         path, said = table_at(tmp_path / "t", SPACE[:30]), "30 of 36 configurations"
     else:
         rows = [Row(config, 50.0, 0.5, 3) for config in SPACE]
-        path = write_table(GroundTruth.from_rows("made-up", SPACE, rows, dataset="synthetic"), tmp_path / "t")
+        path = write_table(GroundTruth.from_rows("made-up", SPACE, rows, Origin("synthetic")), tmp_path / "t")
         said = "table made-up has the accuracy 50.0 everywhere: it cannot judge a ranking"
     words = ["--table", path, "--out", tmp_path / "out"]
     mine = tmp_path / "mine.py"
@@ -519,13 +521,75 @@ def test_a_fault_of_the_device_ends_the_process_and_not_only_the_seed(tmp_path, 
     file = tmp_path / "mine.py"
     file.write_text(MINE.partition("        return")[0] + "        raise RuntimeError('an illegal memory access')\n")
     recipe = SearchRecipe.preset("smoke", dataset="synthetic")
-    given = (SPACE, recipe, tmp_path, None, "cpu", "eager", nas_methods.code_of(str(file)), {})
+    given = (SPACE, recipe, tmp_path, None, "cpu", "eager", stamps.code_of(str(file)), {})
     search = Search(str(file), {}, *given)
     with pytest.raises(RuntimeError, match="illegal"):
         search(0, lambda news: None, lambda: False)
     monkeypatch.setattr("benchmark.training.engine.still_computes", lambda device, error: False)
     with pytest.raises(Spoiled, match="seed 0: an illegal memory access"):
         search(0, lambda news: None, lambda: False)
+
+
+ODD = """from dataclasses import dataclass
+import os
+from benchmark import Ranking
+
+@dataclass(frozen=True)
+class Method:
+    trains = False
+
+    def rank(self, task):
+        WHAT
+        scores = tuple(float(i) for i in range(len(task.space)))
+        return Ranking(task.space.name, scores, provenance={"seed": "mine", "method_code": 1, "own": 2})
+"""
+
+
+@pytest.fixture
+def odd(tmp_path, monkeypatch):
+    """odd(what it does) -> (a search with a method that does it before it ranks, as a worker carries it out; news)."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(what):
+        Path("odd.py").write_text(ODD.replace("WHAT", what))
+        code = nas_methods.code_of("./odd.py")
+        search = Search("./odd.py", {}, SPACE, SearchRecipe(), Path("out"), None, "cpu", "auto", code, {"commit": "c"})
+        news = []
+        return search, lambda: search(0, news.append, lambda: False), news
+
+    return make
+
+
+def test_a_method_that_changes_the_folder_keeps_its_ranking(odd, tmp_path):
+    search, carry_out, _ = odd("os.chdir('/')")
+    assert carry_out()
+    assert Path.cwd() == Path("/")
+    assert (tmp_path / search.path(0)).is_file()
+
+
+def test_what_made_a_ranking_is_for_the_suite_to_say(odd):
+    search, carry_out, _ = odd("pass")
+    assert carry_out()
+    made = read_ranking(search.path(0)).provenance
+    assert (made["seed"], made["method_code"], made["commit"], made["own"]) == (0, search.method_code, "c", 2)
+    assert search.kept(0)
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["'half', {}", "float('nan'), {}", "None, {}", "0.5, None", "0.5, {'images': 'many'}", "0, {'epoch': 10**400}"],
+)
+def test_a_method_whose_progress_is_none_is_told_how_to_say_it(odd, call):
+    _, carry_out, news = odd(f"task.progress({call})")
+    with pytest.raises(UsageError, match=r"task.progress\(.*it takes a number from 0 to 1 and a dict"):
+        carry_out()
+    assert news == []
+
+
+def test_progress_is_what_the_line_on_the_screen_can_show(odd):
+    _, carry_out, news = odd("task.progress(1 + 1e-9, {'images': 3.0, 'loss': object(), 'fraction': 'x'})")
+    assert carry_out()
+    assert news == [{"fraction": 1.0, "images": 3}]
 
 
 # A search, small, from the command to the score ---------------------------------------------------------------------
@@ -634,11 +698,12 @@ HASTY = """
 import time
 from pathlib import Path
 from benchmark import cli, evaluate
-from benchmark.training import pace, train
-train.CHECKPOINT_SECONDS = -1.0
+from benchmark.training import checkpoint, pace
+from benchmark.training.checkpoint import Checkpoint
+checkpoint.CHECKPOINT_SECONDS = -1.0
 pace.measure_speed = lambda *_: pace.Speed(1e10, 1e10)
-save = train.Checkpoint.save
-train.Checkpoint.save = lambda self, state: (save(self, state), time.sleep(600))
+save = Checkpoint.save
+Checkpoint.save = lambda self, state: (save(self, state), time.sleep(600))
 if __name__ == "__main__":
     cli.command(evaluate.main)
 """
@@ -646,7 +711,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill")
 def test_killed_midway_and_started_again_the_ranking_is_the_same(searched, tmp_path, environment, capfd, monkeypatch):
-    from benchmark.training.train import read_checkpoint
+    from benchmark.training.checkpoint import read_checkpoint
 
     undisturbed, table = searched
     script = tmp_path / "hasty.py"
@@ -776,3 +841,21 @@ def test_an_author_who_edits_and_runs_again_removes_no_files(run, refused, tmp_p
     assert ".json.replaced and made again" in err
     assert json.loads(run(*words)[1])["method"]["tau"] == json.loads(out)["method"]["tau"]
     assert len(list((tmp_path / "out" / "rankings").glob("mine-*.json.replaced"))) == 1
+
+
+# Spaces without a table -------------------------------------------------------------------------------------------
+
+
+def test_a_space_without_a_table_is_searched_and_not_scored(run, refused, tmp_path):
+    code, out, err = run("--method", "macs", "--space", "resnet50-cifar100", "--out", tmp_path)
+    assert code == 0
+    assert "macs on resnet50-cifar100 (560 configurations), not scored: no table is given" in out
+    assert "seed 0 picks [14,1,1,1], 10,609.4 M MACs (8.68 of the default [4,4,6,3])" in out
+    assert "kept: " in err
+    code, out, _ = run("--method", "macs", "--space", "resnet50-cifar100", "--out", tmp_path, "--json")
+    said = json.loads(out)
+    assert (code, said["score"]) == (0, None)
+    assert said["picks"] == [{"seed": 0, "config": "[14,1,1,1]", "macs": 10609369088}]
+    assert "unknown space 'resnet50'" in refused("--method", "macs", "--space", "resnet50")
+    assert "not allowed with" in refused("--method", "macs", "--space", "resnet20-cifar10", "--table", "published")
+    assert "--method all is shown against a table" in refused("--method", "all", "--space", "resnet20-cifar10")

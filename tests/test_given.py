@@ -210,6 +210,13 @@ def test_a_pick_is_kept_as_it_is_written_everywhere():
         assert Ranking(SPACE.name, tuple(PLAIN), pick).pick == "[4,3,3]"
 
 
+def test_what_a_search_keeps_of_itself_it_can_read_again():
+    curve = [{"epoch": 1, "images": 10, "scores": list(PLAIN)}]
+    provenance = {"timings": {"seconds": 3, "curve": [1.5]}, "recipe_label": "paper"}
+    kept, faults = holdable(Ranking(SPACE.name, tuple(PLAIN), history={"curve": curve}, provenance=provenance))
+    assert (kept.history, kept.provenance, faults) == ({"curve": curve}, provenance, [])
+
+
 def test_a_history_that_json_cannot_hold_costs_itself_and_not_the_scores():
     history = {"loss": [float("inf")], "net": object(), "fine": [1.0]}
     made = Ranking(SPACE.name, tuple(PLAIN), history=history, provenance={"array": np.zeros(2), "seed": 3})
@@ -221,6 +228,33 @@ def test_a_history_that_json_cannot_hold_costs_itself_and_not_the_scores():
         "'array' of its provenance",
     ]
     ranking_json(kept)
+
+
+@pytest.mark.parametrize(
+    ("part", "entries"),
+    [
+        ("history", [1, 2]),
+        ("provenance", None),
+        ("provenance", {"timings": "long"}),
+        ("provenance", {"timings": {"seconds": "3"}}),
+        ("provenance", {"timings": {"curve": [1.0, None]}}),
+        ("provenance", {"recipe_label": 3}),
+        ("history", {"curve": "abc"}),
+        ("history", {"curve": [{"epoch": 1, "images": 10}]}),
+        ("history", {"curve": [{"epoch": 1, "images": 10, "scores": [1.0]}]}),
+    ],
+)
+def test_an_entry_that_nobody_could_read_costs_itself_and_not_the_scores(tmp_path, part, entries):
+    made = Ranking(SPACE.name, tuple(PLAIN), **{part: entries})
+    kept, faults = holdable(made)
+    assert (dict(getattr(kept, part)), kept.scores) == ({}, made.scores)
+    assert len(faults) == 1
+    assert "is left out" in faults[0]
+    (tmp_path / "kept.json").write_text(ranking_json(kept))
+    benchmark.score(read_ranking(tmp_path / "kept.json"), "published")
+    if isinstance(entries, dict):  # one that is in a file all the same is refused where it is read
+        (tmp_path / "odd.json").write_text(ranking_json(made))
+        assert f"{next(iter(entries))} of its {part}: " in refusal(read_ranking, tmp_path / "odd.json")
 
 
 METHOD = """from dataclasses import dataclass
@@ -264,6 +298,16 @@ def test_the_nearest_name_stands_first(refused):  # noqa: F811
     assert "did you mean resnet20-cifar10? choose from" in refusal(benchmark.load_space, "resnet20_cifar10")
     assert "did you mean cuda? " in refused("--method", "mixture", "--device", "CUDA")
     assert "did you mean batch_size? its fields are" in refusal(Recipe.preset, "paper", batchsize=3)
+    for method, option, wrong, right in (
+        ("conet", "score", "Rank", "rank, slope"),
+        ("darts", "optimizer", "adm", "adam, gaea"),
+        ("darts", "sharing", "share", "shared, unshared"),
+        ("mixture", "temperature", "invers", "inverse, linear"),
+        ("spos", "sharing", "Unshared", "shared, unshared"),
+    ):
+        near = nearest(wrong, right.split(", "))
+        said = refusal(nas_methods.load(method), **{option: wrong})
+        assert said == f"{option} is '{wrong}': did you mean {near}? choose from {right}"
     assert "did you mean batch? choose from calibrated, batch" in refusal(SearchRecipe, bn="Batch")
 
 

@@ -24,7 +24,8 @@ from benchmark.datasets.halves import split_in_half
 from benchmark.recipe import CURVES, Recipe
 from benchmark.spaces import networks
 from benchmark.spaces.space import load_space
-from benchmark.training import train
+from benchmark.training import devices
+from benchmark.training.train import Training
 
 SPACE = load_space()
 CPU = torch.device("cpu")
@@ -67,8 +68,8 @@ def drawn() -> dict[str, str]:
 def record(precision: str) -> dict[str, object]:
     recipe = Recipe(precision=precision, **RECIPE)
     dataset = named.load("synthetic")
-    results, _ = train.train_alone(SPACE, CONFIG, SEED, recipe, dataset, CPU)
-    facts = train.numerics(recipe, CPU, dataset)
+    results, _ = Training(SPACE, CONFIG, SEED, recipe, dataset, CPU).run()
+    facts = devices.numerics(recipe, CPU, dataset)
     return {"numerics": {name: facts[name] for name in NAMED}, "recipe_hash": recipe.hash, "results": results}
 
 
@@ -96,7 +97,7 @@ def test_the_margin_would_catch_another_training(change):
     fields = {"rate": {"lr": 0.009}, "momentum": {"momentum": 0.89}, "seed": {}}[change]
     recipe = Recipe(precision="fp32", **RECIPE | fields)
     seed = SEED + (change == "seed")
-    results, _ = train.train_alone(SPACE, CONFIG, seed, recipe, named.load("synthetic"), CPU)
+    results, _ = Training(SPACE, CONFIG, seed, recipe, named.load("synthetic"), CPU).run()
     pairs = [zip(results["curves"][name], kept["results"]["curves"][name], strict=True) for name in CURVES[::2]]
     assert max(abs(a / b - 1) for pair in pairs for a, b in pair) > MARGIN["fp32"]
 

@@ -17,8 +17,8 @@ from benchmark.datasets import named
 from benchmark.recipe import Recipe
 from benchmark.spaces import networks
 from benchmark.spaces.space import load_space
-from benchmark.training import engine, train
-from benchmark.training.train import train_alone
+from benchmark.training import engine
+from benchmark.training.train import Training
 from nas_methods.darts import Method as Darts
 from nas_methods.mixture import Method as Mixture
 from nas_methods.spos import Method as Spos
@@ -39,7 +39,7 @@ ENGINES = ("eager", "graph", "compiled")
 
 def trained(dataset, name, config=SPACE.default, seed=0, recipe=SHORT, **more):
     with engine.own_stream(GPU):
-        outcome = train_alone(SPACE, config, seed, recipe, dataset, GPU, engine=name, **more)
+        outcome = Training(SPACE, config, seed, recipe, dataset, GPU, name).run(**more)
     return outcome and outcome[0]
 
 
@@ -66,7 +66,7 @@ def test_runs_that_take_turns_have_the_bits_of_runs_alone(tiny_dataset, name):
     wanted = [(SPACE[0], 0), (SPACE.default, 0), (SPACE[0], 1), (SPACE.default, 1)]
     alone = [trained(tiny_dataset, name, config, seed) for config, seed in wanted]
     runs = [
-        engine.taking_turns(train.training(SPACE, config, seed, SHORT, tiny_dataset, GPU, engine=name), GPU)
+        engine.taking_turns(Training(SPACE, config, seed, SHORT, tiny_dataset, GPU, name).steps(), GPU)
         for config, seed in wanted
     ]
     found = {}
@@ -95,12 +95,12 @@ def test_stopping_and_resuming_changes_no_bit(tiny_dataset, tmp_path, name, ever
 
 def test_another_process_with_an_empty_cache_compiles_the_same_bits(tmp_path, environment):
     program = (
-        "import json, torch; from benchmark.datasets import data; from benchmark.training import engine; from benchmark.recipe import Recipe;"
-        "from benchmark.spaces.space import load_space; from benchmark.training.train import train_alone;"
+        "import json, torch; from benchmark.datasets import named; from benchmark.training import engine; from benchmark.recipe import Recipe;"
+        "from benchmark.spaces.space import load_space; from benchmark.training.train import Training;"
         "g = torch.device('cuda:0'); s = load_space();"
         "r = Recipe(dataset='synthetic', epochs=2, batch_size=32, train_images=96, eval_images=64);"
         "d = named.load('synthetic'); c = engine.own_stream(g); c.__enter__();"
-        "print(json.dumps(train_alone(s, s[0], 0, r, d, g, engine='compiled')[0]))"
+        "print(json.dumps(Training(s, s[0], 0, r, d, g, 'compiled').run()[0]))"
     )
     own = environment | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
@@ -121,7 +121,7 @@ def relative(found, expected):
 def test_a_block_against_float64(before, after, side, compiled):
     """bf16, fresh random inputs, outputs and all gradients; NaN or an element never written would show."""
     torch.manual_seed(before + after + side)
-    block = networks.BasicBlock(before, after, (side,), affine=True).to(GPU, memory_format=torch.channels_last)
+    block = networks.BasicBlock(before, after, after, (side,), affine=True).to(GPU, memory_format=torch.channels_last)
     with torch.no_grad():  # far from where a rounding turns a ReLU on or off, whose gradient has no small error
         block.norm1.bias.fill_(4.0)
         block.norm2.bias.fill_(4.0)
@@ -212,7 +212,7 @@ def test_the_gpu_and_the_cpu_train_alike(tiny_dataset):
     """Three steps in fp32 from the same weights: the same losses but for rounding."""
     recipe = Recipe(epochs=1, batch_size=16, train_images=48, eval_images=20, precision="fp32", lr=0.01)
     for config in CONFIGS:
-        cpu, _ = train_alone(SPACE, config, 0, recipe, tiny_dataset, torch.device("cpu"))
+        cpu, _ = Training(SPACE, config, 0, recipe, tiny_dataset, torch.device("cpu")).run()
         gpu = trained(tiny_dataset, "eager", config, recipe=recipe)
         assert gpu["curves"]["train_loss"] == pytest.approx(cpu["curves"]["train_loss"], rel=2e-3)
 

@@ -17,17 +17,28 @@ FILES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 METHODS = [name for name in FILES if name.split(".")[0] == "nas_methods"]
-COMMANDS = ["build_groundtruth", "evaluate", "compare", "verify", "report"]  # none of which imports another
+COMMANDS = [
+    "build_groundtruth",
+    "evaluate",
+    "compare",
+    "verify",
+    "correlate",
+    "simulate",
+    "export",
+    "report",
+]  # none of which imports another
 # The floors of the house, the ground first: a module imports from its own room and from those on lower floors.
 FLOORS = [
-    {"errors", "given", "output"},
+    {"errors", "output"},
+    {"given"},
     {"cli", "streams", "provenance", "datasheets"},
     {"recipe"},
     {"running", "spaces"},
     {"datasets", "tables"},
     {"training", "scoring"},
-    {"nas_methods"},
-    {"runs", "search"},
+    {"channels"},
+    {"nas_methods", "simulation"},
+    {"runs", "search", "page", "adapters"},
     {"retrain"},
     set(COMMANDS),
 ]
@@ -44,7 +55,8 @@ LIGHT = [
     *(
         name
         for name in FILES
-        if room(name) in {"tables", "scoring", *FLOORS[0], *FLOORS[1], "recipe", *COMMANDS, "runs", "search", "retrain"}
+        if room(name) in {"tables", "scoring", "simulation", "page", "recipe", "runs", "search", "retrain"}
+        or room(name) in {*FLOORS[0], *FLOORS[1], *FLOORS[2], *COMMANDS}
     ),
     "benchmark.spaces.space",
     "benchmark.spaces.costs",
@@ -52,11 +64,14 @@ LIGHT = [
     *(name for name in FILES if name.startswith("benchmark.datasets.known")),
     "benchmark.running.files",
     "benchmark.running.launch",
+    "benchmark.running.worker",
     "benchmark.running.cluster",
     "benchmark.running.node",
     "benchmark.running.submission",
 ]
-HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "matplotlib", "submitit", "ffcv"}
+HEAVY = {
+    "torch", "torchvision", "pandas", "scipy", "rich", "altair", "vl_convert", "jinja2", "submitit", "ffcv", "xarray", "pyarrow",
+}  # fmt: skip
 ANSWERS = {"benchmark.tables.ledger", "benchmark.tables.table", "benchmark.tables.files", "benchmark.scoring.scores"}
 
 
@@ -190,7 +205,18 @@ def test_imports_run_down_the_floors():
 
 def test_packages_hand_nothing_on():
     """Whoever imports a package's light module loads nothing of its heavy ones, and a name has one home."""
-    for package in ("spaces", "datasets", "datasets.known", "training", "running", "tables", "scoring"):
+    for package in (
+        "spaces",
+        "datasets",
+        "datasets.known",
+        "training",
+        "running",
+        "tables",
+        "scoring",
+        "simulation",
+        "simulation.optimizers",
+        "adapters",
+    ):
         assert imported_by(f"benchmark.{package}") == set()
 
 
@@ -221,11 +247,12 @@ def test_methods_find_no_module_by_a_computed_name():
     assert {module for module in imported_by("nas_methods") if "{" in module} == {"f'nas_methods.{name}'"}
 
 
-def test_data_sets_are_found_by_their_place_and_by_nothing_else():
+def test_data_sets_and_commands_are_found_by_their_place_and_nothing_else_is():
     """Sheets stand below recipes, the files that register them above: only a computed name may lead up there."""
     computed = {name: {m for m in imported_by(name) if "{" in m} for name in FILES if name not in METHODS}
     assert {name: found for name, found in computed.items() if found} == {
         "benchmark": {"f'benchmark.{_HOME[name]}'"},
+        "benchmark.__main__": {"f'benchmark.{name}'", "f'benchmark.{name}.__main__'"},
         "benchmark.datasheets": {"f'benchmark.datasets.known.{path.stem}'"},
     }
     files = [name for name in FILES if name.startswith("benchmark.datasets.known.")]
@@ -233,16 +260,17 @@ def test_data_sets_are_found_by_their_place_and_by_nothing_else():
     assert [name for name in files if "benchmark.recipe" in closure(name)] == []  # a recipe loads them in its midst
 
 
-def test_only_evaluate_loads_methods_and_a_search_knows_no_answers():
+def test_only_commands_load_methods_and_a_search_knows_no_answers():
     loaders = [name for name in FILES if name not in METHODS and "nas_methods" in roots(imported_by(name))]
-    assert loaders == ["benchmark.evaluate", "benchmark.search"]
+    assert loaders == ["benchmark.evaluate", "benchmark.report", "benchmark.search"]
     assert closure("benchmark.search") & ANSWERS == set()
 
 
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("launch", {"errors"}),
+        ("launch", {"cli", "running.worker"}),
+        ("worker", {"errors"}),
         ("slurm", {"errors"}),
         ("cluster", {"cli", "errors", "given", "running.files", "running.node", "running.slurm"}),
         ("submission", {"cli", "running.cluster", "running.launch"}),
@@ -277,9 +305,21 @@ def test_the_street_runs_one_way():
 
 
 def test_what_loads_slowly_loads_where_it_is_used():
-    """pandas, scipy, torchvision, matplotlib: never by importing a module; submitit: in cluster alone, where asked for."""
+    """pandas, scipy, torchvision, altair: never by importing a module; submitit: in cluster alone, where asked for."""
     for name in FILES:
-        assert roots(imported_by(name, lazily=False)) & {"pandas", "scipy", "torchvision", "submitit", "ffcv"} == set()
+        slow = {
+            "pandas",
+            "scipy",
+            "torchvision",
+            "submitit",
+            "ffcv",
+            "xarray",
+            "pyarrow",
+            "altair",
+            "vl_convert",
+            "jinja2",
+        }
+        assert roots(imported_by(name, lazily=False)) & slow == set()
         if name != "benchmark.running.cluster":
             assert "submitit" not in roots(imported_by(name))
 

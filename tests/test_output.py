@@ -5,10 +5,12 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from test_evaluate import SMALL, table_at
 
+import nas_methods
 from benchmark import output
 
 # Prints when it is loaded, made, asked for its work and ranking: in Python, from C, and from a process of its own.
@@ -69,14 +71,14 @@ def test_a_method_that_prints_does_not_reach_standard_output(tmp_path, run_pytho
 
 
 HOUSE = """
-from benchmark.running.launch import launch
+from benchmark.running.launch import Workers, launch
 
 def loud(item, report, stop):
     print("LOUD", item)
     return True
 
 if __name__ == "__main__":
-    print(launch(loud, [1, 2], processes=1).done)
+    print(launch(loud, [1, 2], Workers(1)).done)
 """
 
 
@@ -121,12 +123,44 @@ def test_a_closed_standard_output_is_no_fault(shell):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_behind_standard_output_is_said_once(shell):
-    done = shell("{python} -m benchmark.compare published published > /dev/full")
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("benchmark.compare published published", SAID),
+        ("benchmark.compare --help", ""),
+        ("benchmark", ""),  # so short that all of it waits in a buffer
+    ],
+)
+def test_a_full_disk_behind_standard_output_is_said_once(shell, command, said):
+    done = shell(f"{{python}} -m {command} > /dev/full")
     assert done.returncode == 1
-    assert (error := done.stderr.removeprefix(SAID)) != done.stderr
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
+    assert done.stderr.startswith(f"{said}error: ")
+    assert done.stderr.removeprefix(said).count("\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_log_on_a_full_disk_stops_no_work(shell):
+    done = shell("{python} -m benchmark.compare published published 2> /dev/full")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Kendall" in done.stdout
+    done = shell("{python} -m benchmark.compare published nope 2> /dev/full")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("benchmark evaluat", "error: unknown command 'evaluat': did you mean evaluate? choose from"),
+        ("nas_methods --help", ""),
+        ("nas_methods --declare", "error: unknown argument '--declare'"),
+    ],
+)
+def test_words_that_a_command_does_not_know_are_not_passed_over(shell, words, said):
+    declared = Path(nas_methods.__file__).with_name("declared.json")
+    before = declared.stat().st_mtime_ns
+    done = shell("{python} -m " + words)
+    assert (done.returncode, done.stderr[: len(said)]) == (2 if said else 0, said)
+    assert declared.stat().st_mtime_ns == before
 
 
 def test_with_standard_error_closed_work_goes_on_and_the_result_is_clean(shell, tmp_path):

@@ -26,6 +26,8 @@ CHANGED = {
     "precision": "fp32",
     "memory_layout": "contiguous",
     "threads": 3,
+    "milestones": "0.5,0.75",
+    "side": 16,
     "split_seed": 1,
     "bn": "batch",
     "calibration_images": 512,
@@ -35,7 +37,7 @@ BOTH = pytest.mark.parametrize("kind", [Recipe, SearchRecipe])
 
 
 def changes(kind):
-    return {field.name: CHANGED[field.name] for field in fields(kind)}
+    return {field.name: CHANGED[field.name] for field in fields(kind) if field.name != "gamma"}  # of milestones only
 
 
 def refusal(call, *args, **kwargs):
@@ -248,3 +250,17 @@ def test_a_field_that_is_added_counts_where_it_says_something_new(kind):
     assert more.stated(recipe.to_dict(), recipe.hash) == recipe
     assert recipe.label == "paper-schedulesteps"
     assert "cosine, steps" in refusal(more, schedule="linear")
+
+
+def test_milestones_are_rising_shares_of_the_training():
+    assert Recipe().drops == ()
+    assert Recipe(milestones="0.24,0.48,0.64", gamma=0.2).drops == (0.24, 0.48, 0.64)
+    for text in ("0.5,0.5", "0.75,0.5", "0,0.5", "0.5,1", "200,300", "0.5;0.7", "nan", ",", "0.5,", 0.5):
+        assert f"milestones is '{text}'" in refusal(Recipe, milestones=text)
+    assert "gamma is 2" in refusal(Recipe, milestones="0.5", gamma=2)
+    assert "no milestones for it" in refusal(Recipe, gamma=0.2)
+    assert len({Recipe(milestones="0.5", gamma=g).hash for g in (0.1, 0.2)}) == 2
+    assert Recipe(milestones="0.5").to_dict() == Recipe().to_dict() | {
+        "milestones": "0.5"
+    }  # gamma is what it is by default
+    assert "side is 0" in refusal(Recipe, side=0)

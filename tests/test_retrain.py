@@ -15,7 +15,7 @@ from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.retrain import ground_truth_recipe
 from benchmark.tables.files import write_table
 from benchmark.tables.ledger import Ledger, Run
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 from tests.machine import FAST
 from tests.tables.test_ledger import PROVENANCE, results
 
@@ -48,7 +48,7 @@ def words(tmp_path, monkeypatch):
     rows = [Row(config, 50.0 + i / 7, 0.5, 3) for i, config in enumerate(SPACE)]
     stated = {"recipe": RECIPE.to_dict(), "recipe_hash": RECIPE.hash, "recipe_label": RECIPE.label}
     table = write_table(
-        GroundTruth.from_rows("stated", SPACE, rows, dataset="synthetic", **stated), tmp_path / "tables"
+        GroundTruth.from_rows("stated", SPACE, rows, Origin("synthetic", **stated)), tmp_path / "tables"
     )
     given = ["--method", tmp_path / "told.py", "--table", table, "--out", tmp_path / "out", "--retrain"]
     return [*map(str, given)]
@@ -66,10 +66,12 @@ def lasting(record):
 @pytest.fixture(scope="module")
 def alone():
     """The results of the same training without any command."""
-    from benchmark.training import train
+    import torch
+
+    from benchmark.training.train import Training
 
     architecture = SPACE.architecture(FOUND)
-    return train.train_alone(SPACE, architecture, 3, RECIPE, named.load("synthetic"), train.device_named("cpu"))[0]
+    return Training(SPACE, architecture, 3, RECIPE, named.load("synthetic"), torch.device("cpu")).run()[0]
 
 
 def test_a_find_outside_the_space_is_trained_once_as_found(run, words, tmp_path, alone):  # noqa: F811
@@ -167,15 +169,15 @@ def test_a_find_that_names_no_network_is_told_in_one_line(run, words):  # noqa: 
 @pytest.mark.parametrize(("preset", "epochs"), [("paper", 100), ("smoke", 2)])
 def test_without_a_stated_recipe_the_preset_is_taken_in_the_precision_of_the_search(preset, epochs):
     search = SearchRecipe.preset(preset, precision="fp32", epochs=7, lr=0.5)
-    recipe = ground_truth_recipe(load_table("published"), preset, search)
+    recipe = ground_truth_recipe(load_space(), load_table("published"), preset, search)
     assert recipe == Recipe.preset(preset, precision="fp32")
     assert recipe.epochs == epochs
 
 
 def test_the_recipe_that_the_table_states_rules():
     stated = {"recipe": RECIPE.to_dict(), "recipe_hash": RECIPE.hash}
-    table = GroundTruth.from_rows("t", SPACE, [Row(SPACE[0], 1.0, 0.1, 3)], dataset="synthetic", **stated)
-    assert ground_truth_recipe(table, "paper", SearchRecipe()) == RECIPE
+    table = GroundTruth.from_rows("t", SPACE, [Row(SPACE[0], 1.0, 0.1, 3)], Origin("synthetic", **stated))
+    assert ground_truth_recipe(table.space, table, "paper", SearchRecipe()) == RECIPE
 
 
 def test_only_one_search_at_a_time_can_be_retrained(refused):  # noqa: F811

@@ -17,7 +17,7 @@ from benchmark.running import files
 from benchmark.scoring.noise import Pooled
 from benchmark.spaces.space import load_space
 from benchmark.tables.ledger import Ledger, Run, checksum
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 from benchmark.verify import Claim, Kept, _keep, _verdicts, main
 from tests.machine import PRECISION
 
@@ -292,7 +292,7 @@ def test_margin_of_seed_noise_by_hand():
 def table_with(provenance, **more):
     rows = [Row.of(FIRST, {0: 80.0, 1: 80.5}), Row.of(SECOND, {0: 82.0})]
     stated = {"recipe": RECIPE.to_dict(), "recipe_hash": RECIPE.hash, "checksum": "c", "provenance": provenance}
-    return GroundTruth.from_rows("t", SPACE, rows, dataset="synthetic", **stated | more)
+    return GroundTruth.from_rows("t", SPACE, rows, Origin("synthetic", **stated | more))
 
 
 def test_a_table_made_on_several_machines_is_held_against_seed_noise():

@@ -6,7 +6,7 @@ A batch is one gather: crop, flip and selection are index arithmetic on what `be
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, Self
@@ -14,14 +14,22 @@ from typing import Any, Generic, Self
 import torch
 from torch import Tensor
 
-from benchmark.datasets.crops import Augmentation, crop_and_flip, crop_windows
+from benchmark.datasets.crops import (
+    Augmentation,
+    augmentation,
+    crop_and_flip,
+    crop_windows,
+    middle,
+    resample,
+    resized_crops,
+)
 from benchmark.datasets.sets import Dataset, Images, Pair, Set, Streamed
 from benchmark.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Normalise:
-    """uint8 (B, H, W, 3) -> (B, 3, H, W) in `dtype`: x = pixel * scale + shift."""
+    """pixels of 0 to 255 (B, H, W, 3) -> (B, 3, H, W) in `dtype`: x = pixel * scale + shift."""
 
     scale: Tensor  # float32 (3 H W,): one entry per byte of an image
     shift: Tensor
@@ -52,11 +60,14 @@ class Served(ABC, Generic[Set]):
     normalise: Normalise
     batch_size: int
     device: torch.device
+    side: int | None = None  # of resized crops; None: whole images, cropped from a border
 
     @classmethod
     def of(cls, images: Set, dataset: Dataset[Any], recipe: Recipe, device: torch.device) -> Self:
         shape = images.pixels.shape[1:] if isinstance(images, Images) else images.shape
-        return cls(images.to(device), Normalise.of(shape, dataset, recipe, device), recipe.batch_size, device)
+        side = dataset.crop and (recipe.side or dataset.crop)
+        normalise = Normalise.of((side, side, 3) if side else shape, dataset, recipe, device)
+        return cls(images.to(device), normalise, recipe.batch_size, device, side)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -66,6 +77,25 @@ class Served(ABC, Generic[Set]):
         """Training batches per epoch: full ones only, or a single short one where the set is smaller than a batch."""
         return max(1, len(self) // self.batch_size)
 
+    def plan(self, seed: int, epoch: int) -> Augmentation:
+        """Order, crops and flips of an epoch, on the device."""
+        if self.side is None:
+            return augmentation(len(self), seed, epoch).to(self.device)
+        return resized_crops(len(self), self.stored, seed, epoch).to(self.device)
+
+    @property
+    def stored(self) -> int:
+        """Side of the images as they are kept, in pixels."""
+        return self.images.pixels.shape[1] if isinstance(self.images, Images) else self.images.shape[0]
+
+    @abstractmethod
+    def train(self, plan: Augmentation, step: int) -> Pair:
+        """The step-th augmented batch of an epoch."""
+
+    @abstractmethod
+    def chosen(self, indices: Tensor) -> Pair:
+        """The images at these positions, not augmented."""
+
     @abstractmethod
     def epoch(self, plan: Augmentation, start: int = 0) -> Generator[Pair, None, None]:
         """The augmented batches of an epoch, from the start-th on. Close it where it is left early."""
@@ -74,19 +104,29 @@ class Served(ABC, Generic[Set]):
     def plain(self) -> Generator[Pair, None, None]:
         """The whole set in order, not augmented, nothing dropped. Close it where it is left early."""
 
-    def _of_step(self, plan: Augmentation, step: int) -> Iterator[Tensor]:
-        """What the plan says of one batch, on the device."""
-        here = slice(step * self.batch_size, (step + 1) * self.batch_size)
-        return (t[here].to(self.device, non_blocking=True) for t in (plan.order, plan.top, plan.left, plan.mirrored))
+    def _here(self, step: int) -> slice:
+        """The positions in an epoch's order of a batch."""
+        return slice(step * self.batch_size, (step + 1) * self.batch_size)
+
+    def _of_step(self, plan: Augmentation, step: int) -> list[Tensor]:
+        """What the plan says of one batch, on the device: order, corner, whether mirrored; of resized crops their sides."""
+        here = self._here(step)
+        return [t[here].to(self.device, non_blocking=True) for t in vars(plan).values()]
+
+    def _whole(self, pixels: Tensor) -> Tensor:
+        """Images as a test sees them, normalised."""
+        return self.normalise(pixels if self.side is None else middle(pixels, self.side))
 
 
 class Batches(Served[Images]):
     """Batches of resident images: any of them at any time."""
 
     def train(self, plan: Augmentation, step: int) -> Pair:
-        """The step-th augmented batch of an epoch."""
-        chosen, top, left, mirrored = self._of_step(plan, step)
-        pixels = crop_and_flip(self.images.windows, chosen, top, left, mirrored)
+        chosen, top, left, mirrored, *sides = self._of_step(plan, step)
+        if self.side is None:
+            pixels = crop_and_flip(self.images.windows, chosen, top, left, mirrored)
+        else:
+            pixels = resample(self.images.pixels[chosen], (top, left, *sides), mirrored, self.side)
         return self.normalise(pixels), self.images.labels[chosen]
 
     def epoch(self, plan: Augmentation, start: int = 0) -> Generator[Pair, None, None]:
@@ -94,33 +134,50 @@ class Batches(Served[Images]):
             yield self.train(plan, step)
 
     def chosen(self, indices: Tensor) -> Pair:
-        """The images at these positions, not augmented."""
         indices = indices.to(self.device)
-        return self.normalise(self.images.pixels.index_select(0, indices)), self.images.labels[indices]
+        return self._whole(self.images.pixels.index_select(0, indices)), self.images.labels[indices]
 
     def plain(self) -> Generator[Pair, None, None]:
         for start in range(0, len(self), self.batch_size):
             here = slice(start, start + self.batch_size)
-            yield self.normalise(self.images.pixels[here]), self.images.labels[here]
+            yield self._whole(self.images.pixels[here]), self.images.labels[here]
 
 
 class StreamedBatches(Served[Streamed]):
     """Batches of images that are decoded on the way: the same bits as if they were resident."""
 
+    def train(self, plan: Augmentation, step: int) -> Pair:
+        return self._augmented(plan, step, *self._decoded(plan.order[self._here(step)]))
+
     def epoch(self, plan: Augmentation, start: int = 0) -> Generator[Pair, None, None]:
         order = plan.order[start * self.batch_size : self.steps * self.batch_size].cpu()
         with closing(self.images.decoded(order, self.batch_size)) as batches:
             for step, (pixels, labels) in enumerate(batches, start):
-                _, top, left, mirrored = self._of_step(plan, step)
-                windows = crop_windows(self._sent(pixels))
-                rows = torch.arange(len(labels), device=self.device)
-                crops = crop_and_flip(windows, rows, top, left, mirrored)
-                yield self.normalise(crops), self._sent(labels)
+                yield self._augmented(plan, step, pixels, labels)
+
+    def chosen(self, indices: Tensor) -> Pair:
+        pixels, labels = self._decoded(indices)
+        return self._whole(self._sent(pixels)), self._sent(labels)
 
     def plain(self) -> Generator[Pair, None, None]:
         with closing(self.images.decoded(torch.arange(len(self)), self.batch_size)) as batches:
             for pixels, labels in batches:
-                yield self.normalise(self._sent(pixels)), self._sent(labels)
+                yield self._whole(self._sent(pixels)), self._sent(labels)
+
+    def _augmented(self, plan: Augmentation, step: int, pixels: Tensor, labels: Tensor) -> Pair:
+        _, top, left, mirrored, *sides = self._of_step(plan, step)
+        pixels = self._sent(pixels)
+        if self.side is None:
+            rows = torch.arange(len(labels), device=self.device)
+            crops = crop_and_flip(crop_windows(pixels), rows, top, left, mirrored)
+        else:
+            crops = resample(pixels, (top, left, *sides), mirrored, self.side)
+        return self.normalise(crops), self._sent(labels)
+
+    def _decoded(self, indices: Tensor) -> Pair:
+        """One batch of any size, decoded now."""
+        with closing(self.images.decoded(indices.cpu(), max(1, len(indices)))) as batches:
+            return next(batches)
 
     def _sent(self, values: Tensor) -> Tensor:
         """A tensor on the device, without waiting for the steps that a GPU is still at."""

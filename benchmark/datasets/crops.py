@@ -1,15 +1,24 @@
-"""What an epoch sees: order, crops and flips, a pure function of (count, seed, epoch), the same on every device."""
+"""What an epoch sees: order, crops and flips, a pure function of (count, seed, epoch), the same on every device.
+
+Small images (CIFAR) are cropped out of a border; larger ones, kept as squares, by random resized crops (Szegedy et al.,
+2015, with the numbers of torchvision), and in the middle where they are not augmented.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from benchmark.streams import stream
 
 PADDING = 4  # pixels of black on each side before the random crop
+TRIES, AREA, RATIO = 10, (0.08, 1.0), (3 / 4, 4 / 3)  # of random resized crops, as torchvision has them
 
 
 @dataclass(frozen=True)
@@ -21,8 +30,16 @@ class Augmentation:
     left: Tensor
     mirrored: Tensor
 
-    def to(self, device: torch.device) -> Augmentation:
-        return Augmentation(*(t.to(device) for t in (self.order, self.top, self.left, self.mirrored)))
+    def to(self, device: torch.device) -> Self:
+        return type(self)(*(t.to(device) for t in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class ResizedCrops(Augmentation):
+    """The same of crops that differ in their sides, in pixels."""
+
+    height: Tensor
+    width: Tensor
 
 
 def augmentation(count: int, seed: int, epoch: int) -> Augmentation:
@@ -32,6 +49,74 @@ def augmentation(count: int, seed: int, epoch: int) -> Augmentation:
     corners = draw.integers(0, 2 * PADDING + 1, size=(2, count))
     mirrored = draw.integers(0, 2, size=count)
     return Augmentation(*(torch.from_numpy(a) for a in (order, corners[0], corners[1], mirrored)))
+
+
+def resized_crops(count: int, stored: int, seed: int, epoch: int) -> ResizedCrops:
+    """Order, random resized crops and flips of an epoch: a pure function of (count, stored, seed, epoch).
+
+    stored: side of the images in pixels. As torchvision's RandomResizedCrop: area 8 to 100 % of the image, ratio of the
+    sides 3/4 to 4/3, evenly in its logarithm; ten tries for a box that fits, else the largest in the middle, which of a
+    square is all of it.
+    """
+    draw = stream("epoch", seed, epoch)
+    order = draw.permutation(count)
+    mirrored = draw.integers(0, 2, size=count)
+    places = draw.random((2, count))
+    height, width = (np.full(count, stored) for _ in range(2))
+    waiting = np.full(count, True)
+    for _ in range(TRIES):
+        area = stored**2 * draw.uniform(AREA[0], AREA[1], count)
+        ratio = np.exp(draw.uniform(math.log(RATIO[0]), math.log(RATIO[1]), count))
+        w, h = np.rint(np.sqrt(area * ratio)).astype(int), np.rint(np.sqrt(area / ratio)).astype(int)
+        fits = waiting & (w > 0) & (w <= stored) & (h > 0) & (h <= stored)
+        height[fits], width[fits] = h[fits], w[fits]
+        waiting &= ~fits
+    top, left = (
+        (place * (stored - length + 1)).astype(int) for place, length in zip(places, (height, width), strict=True)
+    )
+    return ResizedCrops(*(torch.from_numpy(a) for a in (order, top, left, mirrored, height, width)))
+
+
+def resample(pixels: Tensor, boxes: Sequence[Tensor], mirrored: Tensor, side: int) -> Tensor:
+    """Boxes of images, each scaled to a square by bilinear interpolation, mirrored where asked: float32 (B, side, side, 3).
+
+    pixels: uint8 (B, H, W, 3); boxes: int64, four of (B,): top, left, height, width; mirrored: int64 (B,), 0 or 1. As `torchvision.transforms.functional.resized_crop` does it to tensors with antialias=False.
+    """
+    top, left, height, width = boxes
+    steps = (torch.arange(side, device=pixels.device) + 0.5) / side
+
+    def between(low: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(pixel before, pixel after, weight of the latter) of each place in the output, (B, side)."""
+        place = (steps * length[:, None] - 0.5).clamp(min=0)
+        before = place.long()
+        after = torch.minimum(before + 1, length[:, None] - 1)
+        return low[:, None] + before, low[:, None] + after, (place - before).to(torch.float32)
+
+    y0, y1, dy = between(top, height)
+    x0, x1, dx = between(left, width)
+    flipped = mirrored[:, None] == 1
+    x0, x1, dx = (torch.where(flipped, x.flip(1), x) for x in (x0, x1, dx))
+    image = torch.arange(len(pixels), device=pixels.device)[:, None, None]
+
+    def rows(y: Tensor) -> Tensor:
+        one, other = (pixels[image, y[:, :, None], x[:, None, :]].to(torch.float32) for x in (x0, x1))
+        return torch.lerp(one, other, dx[:, None, :, None])
+
+    return torch.lerp(rows(y0), rows(y1), dy[:, :, None, None])
+
+
+def middle(pixels: Tensor, side: int) -> Tensor:
+    """The middle of images, 7/8 of each side, as squares of a side: (B, side, side, 3) of uint8 (B, H, H, 3).
+
+    As they are (uint8) where the side is just that, 224 of 256; else scaled as `resample` does (float32).
+    """
+    stored = pixels.shape[1]
+    inner = stored - 2 * (stored // 16)
+    corner = (stored - inner) // 2
+    if inner == side:
+        return pixels[:, corner : corner + side, corner : corner + side]
+    box = [torch.full((len(pixels),), value, device=pixels.device) for value in (corner, corner, inner, inner, 0)]
+    return resample(pixels, box[:4], box[4], side)
 
 
 def crop_windows(pixels: Tensor) -> Tensor:

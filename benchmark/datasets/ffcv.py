@@ -1,7 +1,7 @@
 """Writes and checks FFCV's files: images in one `.beton`, for data that memory does not hold.
 
     python -m benchmark.datasets.ffcv write cifar10                                # DATA/ffcv/cifar10-train.beton, -test.beton
-    python -m benchmark.datasets.ffcv write food101 --images food-101 --side 256   # also imagenet: train/CLASS/, val/CLASS/
+    python -m benchmark.datasets.ffcv write food101 --images food-101 --side 256 --to-rgb --quality 90   # also imagenet
 
 A file is verified by what stands beside it (`benchmark.datasets.beton`) before anybody reads it.
 """
@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from benchmark import cli, datasheets
-from benchmark.datasets import named, sets
+from benchmark.datasets import folders, named, sets
 from benchmark.datasets.beton import Statement, available_cores, beton_path, file_sha256, library, statement_path
 from benchmark.errors import Failure, UsageError
 from benchmark.running import files
@@ -78,12 +77,14 @@ class Folder:
 
     side    crop the middle square and scale it to so many pixels; None: as they are
     to_rgb  convert what is not RGB, which is refused otherwise
+    listed  the checksum of the folder that they are from; None: of what is read
     """
 
     paths: Sequence[tuple[Path, int]]
     classes: tuple[str, ...]
     side: int | None
     to_rgb: bool
+    listed: str | None = None
     shape: tuple[int, int, int] | None = None
     largest: int = 0
     _digest: Any = field(default_factory=hashlib.sha256)
@@ -129,11 +130,11 @@ class Folder:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 over the SHA-256 of each file and its label, in order."""
-        return self._digest.hexdigest()
+        """That of the folder where it is known, else SHA-256 over the SHA-256 of each file and its label, in order."""
+        return self.listed or self._digest.hexdigest()
 
     def _read(self, item: tuple[Path, int]) -> tuple[np.ndarray, int, bytes]:
-        from PIL import Image, ImageOps
+        from PIL import Image
 
         path, label = item
         try:
@@ -142,9 +143,8 @@ class Folder:
                 rgb = image.convert("RGB")  # of RGB a copy
         except (OSError, ValueError) as error:
             raise UsageError(f"{path} cannot be decoded ({error}): remove or replace it") from None
-        if self.side is not None:
-            rgb = ImageOps.fit(rgb, (self.side, self.side), Image.Resampling.BICUBIC)
-        return np.asarray(rgb), label, hashlib.sha256(content).digest()
+        pixels = np.asarray(rgb) if self.side is None else folders.square(rgb, self.side)
+        return pixels, label, hashlib.sha256(content).digest()
 
 
 def write(path: Path, source: Source, dataset: str, split: str, encoding: str = "raw", side: int | None = None) -> Path:
@@ -221,69 +221,31 @@ def _opened(allocator: Any) -> Iterator[None]:
     allocator.__exit__(None, None, None)
 
 
-def food101(root: Path) -> dict[str, tuple[list[tuple[Path, int]], tuple[str, ...]]]:
-    """Food-101 (Bossard et al., 2014): images/CLASS/ID.jpg, listed in meta/train.txt and meta/test.txt."""
-    listed = {}
-    for split in ("train", "test"):
-        path = root / "meta" / f"{split}.txt"
-        try:
-            listed[split] = path.read_text(encoding="utf-8").split()
-        except OSError as error:
-            raise UsageError(f"{path} cannot be read ({error.strerror}): give --images the folder food-101") from None
-    classes = tuple(sorted({line.partition("/")[0] for lines in listed.values() for line in lines}))
-    index = {name: label for label, name in enumerate(classes)}
-    return {
-        split: ([(root / "images" / f"{line}.jpg", index[line.partition("/")[0]]) for line in lines], classes)
-        for split, lines in listed.items()
-    }
-
-
-def imagenet(root: Path) -> dict[str, tuple[list[tuple[Path, int]], tuple[str, ...]]]:
-    """ImageNet (Russakovsky et al., 2015) and whatever is laid out like it: train/CLASS/FILE, val/CLASS/FILE."""
-    found = {}
-    for split, name in (("train", "train"), ("test", "val")):
-        folder = root / name
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is no folder: give --images one that holds train/CLASS/ and val/CLASS/")
-        classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
-        paths = [
-            (path, label)
-            for label, name in enumerate(classes)
-            for path in sorted((folder / name).iterdir())
-            if re.fullmatch(r"\.(jpe?g|png)", path.suffix, re.IGNORECASE)
-        ]
-        found[split] = (paths, classes)
-    if found["train"][1] != found["test"][1]:
-        raise UsageError(
-            f"{root}: train and val have other classes ({len(found['train'][1])}, {len(found['test'][1])})"
-        )
-    return found
-
-
-FOLDERS = {"food101": food101, "imagenet": imagenet}
+def arguments() -> cli.Parser:
+    parser = cli.Parser(prog="python -m benchmark.datasets.ffcv", description=__doc__)
+    parser.add_argument("verb", choices=["write"], help="write: a .beton for each split, where it is not there yet")
+    parser.add_argument("dataset", choices=datasheets.names(), help="which one")
+    cli.add_data(parser)
+    of_folders = parser.add_argument_group("of image folders")
+    of_folders.add_argument("--images", metavar="DIR", help="the folder that holds them")
+    of_folders.add_argument(
+        "--side", type=cli.positive, metavar="N", help="the middle square, scaled to N; default: as is"
+    )
+    of_folders.add_argument(
+        "--quality", type=cli.positive, metavar="Q", help="as JPEG of this quality; default: raw pixels"
+    )
+    of_folders.add_argument("--to-rgb", action="store_true", help="convert images that are not RGB, refused otherwise")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.Parser(prog="python -m benchmark.datasets.ffcv", description=__doc__)
-    parser.add_argument("verb", choices=["write"], help="write: a .beton for each split, where it is not there yet")
-    parser.add_argument("dataset", choices=[*datasheets.names(), *FOLDERS])
-    cli.add_data(parser)
-    folders = parser.add_argument_group("of image folders")
-    folders.add_argument("--images", metavar="DIR", help="the folder that holds them")
-    folders.add_argument(
-        "--side", type=cli.positive, metavar="N", help="the middle square, scaled to N; default: as is"
-    )
-    folders.add_argument(
-        "--quality", type=cli.positive, metavar="Q", help="as JPEG of this quality; default: raw pixels"
-    )
-    folders.add_argument("--to-rgb", action="store_true", help="convert images that are not RGB, refused otherwise")
-    options = parser.parse(argv)
-    from_folder = options.dataset in FOLDERS
+    options = arguments().parse(argv)
+    from_folder = options.dataset in folders.FOLDERS
     if from_folder != (options.images is not None):
         raise UsageError(f"{options.dataset} {'needs' if from_folder else 'takes no'} --images DIR")
     if not from_folder and (options.side or options.quality or options.to_rgb):
         raise UsageError(
-            f"--side, --quality and --to-rgb are for {', '.join(FOLDERS)}: {options.dataset} is written as is"
+            f"--side, --quality and --to-rgb are for {', '.join(folders.FOLDERS)}: {options.dataset} is written as is"
         )
     if options.quality and options.quality > 100:
         raise UsageError(f"--quality {options.quality}: give 1 to 100")
@@ -303,9 +265,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _sources(options: Any) -> dict[str, Held | Folder]:
-    if options.dataset in FOLDERS:
-        found = FOLDERS[options.dataset](Path(options.images))
-        return {split: Folder(paths, names, options.side, options.to_rgb) for split, (paths, names) in found.items()}
+    if options.dataset in folders.FOLDERS:
+        root = Path(options.images)
+        found = folders.FOLDERS[options.dataset](root)
+        digest = folders.checksum(root, found)
+        return {
+            split: Folder(folders.shuffled(paths), names, options.side, options.to_rgb, digest)
+            for split, (paths, names) in found.items()
+        }
     held = named.load(options.dataset, options.data)
     return {"train": Held(held.train, held.checksum), "test": Held(held.test, held.checksum)}
 

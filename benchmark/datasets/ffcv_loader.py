@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.datasets import named, sets
+from benchmark.datasets import folders, named, sets
 from benchmark.datasets.beton import Statement, available_cores, beton_path, library, torch_threads_kept, write_again
 from benchmark.datasheets import datasheet
 from benchmark.errors import Failure, UsageError
@@ -163,8 +163,15 @@ def load(name: str, root: Path | str | None = None) -> sets.Dataset[sets.Streame
             ("data set", stated.dataset, name),
             ("split", stated.split, split),
             ("checksum of the content", stated.checksum, checksum),
-            ("encoding", stated.encoding, "raw"),
+            ("encoding", stated.encoding, stated.encoding if sheet.crop else "raw"),
+            ("side", stated.side, folders.STORED if sheet.crop else stated.side),
         ):
             if said != expected:
                 raise UsageError(f"{beton.path} states the {key} {said}, not {expected}: {write_again(beton.path)}")
-    return sets.Dataset.of(sheet, found["train"], found["test"], checksum)
+    made: sets.Dataset[sets.Streamed] = sets.Dataset.of(sheet, found["train"], found["test"], checksum)
+    if not sheet.crop:
+        return made
+    how = found["train"].stated.encoding  # raw pixels were decoded by Pillow when they were written
+    return replace(
+        made, decoder=f"{folders.decoder()}, {how}" if how == "raw" else f"FFCV {found['train'].stated.ffcv}, {how}"
+    )

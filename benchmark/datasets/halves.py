@@ -15,6 +15,8 @@ from benchmark.errors import UsageError
 from benchmark.running.files import write_atomically
 from benchmark.streams import stream
 
+MANY_CLASSES = 50  # more of them would leave some scarce in a half that is drawn over all images
+
 
 @dataclass(frozen=True)
 class Split:
@@ -34,6 +36,30 @@ def split_in_half(count: int, seed: int = 0) -> Split:
     order = stream("split", seed).permutation(count)
     half = count // 2
     return Split(np.sort(order[:half]), np.sort(order[half:]), seed)
+
+
+def split_within_classes(labels: np.ndarray, seed: int = 0) -> Split:
+    """A seeded 50/50 split of each class, so that none is scarce in a half; as `split_in_half` in all else.
+
+    labels: (N,). Of a class of odd size either half gets the odd one in turn: no half is larger by more than 1.
+    """
+    train: list[np.ndarray] = []
+    spare = 0  # how many images the halves differ by so far: 0 or 1 more for validation
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        order = of_class[stream("split", seed, int(label)).permutation(len(of_class))]
+        half = (len(order) + spare) // 2
+        spare = (len(order) + spare) % 2
+        train.append(order[:half])
+    chosen = np.sort(np.concatenate(train))
+    return Split(chosen, np.setdiff1d(np.arange(len(labels)), chosen), seed)
+
+
+def split_of(dataset: Dataset, seed: int = 0) -> Split:
+    """The split of a data set's training images: within each class where there are more than MANY_CLASSES."""
+    if dataset.classes > MANY_CLASSES:
+        return split_within_classes(dataset.train.labels.cpu().numpy(), seed)
+    return split_in_half(len(dataset.train), seed)
 
 
 def store_split(split: Split, dataset: Dataset, folder: Path) -> Path:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.cli import LOADERS
-from benchmark.datasets import beton, ffcv_loader, named, sets
+from benchmark.datasets import beton, ffcv_loader, folders, named, sets
 from benchmark.datasheets import datasheet
 from benchmark.errors import UsageError, choices
 
@@ -34,7 +34,12 @@ def load(
     require_loader(loader)
     if loader == "ffcv":
         return ffcv_loader.load(name, root)
-    held = named.load(name, root, download)
+    held: sets.Dataset[Any] = named.load(name, root, download)
+    if isinstance(held.train, folders.ImageFolder):
+        if loader == "torchvision":
+            return held
+        folders.require_memory(len(held.train) + len(held.test))
+        return replace(held, train=replace(held.train, resident=True), test=replace(held.test, resident=True))
     if loader == "resident":
         return held
     return sets.Dataset.of(datasheet(name), ImageByImage(held.train), ImageByImage(held.test), held.checksum)
@@ -55,8 +60,7 @@ class ImageByImage(sets.Streamed):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        height, width, channels = self.images.pixels.shape[1:]
-        return height, width, channels
+        return self.images.shape
 
     def take(self, count: int) -> Self:
         return replace(self, images=self.images.first(count))

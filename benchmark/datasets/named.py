@@ -38,23 +38,40 @@ def load(name: str, root: Path | str | None = None, download: bool = True) -> Da
     Failure where they are absent and cannot be downloaded.
     """
     sheet = datasheets.datasheet(name)
-    if sheet.checksum is None:
+    if not sheet.has_files:
         return sheet.load(Path(), download)  # made in code: nobody needs to have a home for it
     return sheet.load(Path(root) if root is not None else default_root(), download)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m benchmark.datasets [NAME] [--data DIR]`: has a data set in place, or says why not."""
+def arguments() -> Parser:
     parser = Parser(
         prog="python -m benchmark.datasets",
-        description="Checks a data set's files, and fetches them where they are missing.",
+        description="Checks a data set's files, and fetches CIFAR's where they are missing. Without a name: what is at hand.",
     )
-    on_disk = [name for name in datasheets.names() if datasheets.datasheet(name).checksum]
-    parser.add_argument("dataset", nargs="?", default="cifar10", choices=on_disk, help="default %(default)s")
+    on_disk = [name for name in datasheets.names() if datasheets.datasheet(name).has_files]
+    parser.add_argument("dataset", nargs="?", choices=on_disk, help="default: all, of which none is fetched")
     add_data(parser)
-    options = parser.parse(argv)
-    found = load(options.dataset, options.data)
-    title = datasheets.datasheet(options.dataset).title
-    place = options.data or default_root()
-    answer(f"{title} is in {place}: {len(found.train):,} + {len(found.test):,} images, checked")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m benchmark.datasets [NAME] [--data DIR]`: has a data set in place, or says why not; without a name, says
+    of each whether it is at hand.
+    """
+    options = arguments().parse(argv)
+    if options.dataset:
+        answer(f"{_found(options.dataset, options.data, True)}, checked")
+        return 0
+    for name in (name for name in datasheets.names() if datasheets.datasheet(name).has_files):
+        try:
+            answer(f"{name}: {_found(name, options.data, False)}")
+        except UsageError as error:
+            answer(f"{name}: {error}")
     return 0
+
+
+def _found(name: str, data: str | None, whole: bool) -> str:
+    """Where a data set is and how much of it. whole: fetched where it is missing, every image looked at."""
+    found = load(name, data, download=whole)
+    place = data or default_root()
+    return f"{datasheets.datasheet(name).title} is in {place}: {len(found.train):,} + {len(found.test):,} images"

@@ -1,7 +1,7 @@
 """Slurm, through submitit: items as tasks of job arrays, and what became of them. Knows nothing of pooling, no torch.
 
     queue = Queue(folder, Settings.read("slurm/cluster.toml"), name=str, together=4)
-    launch(function, items, processes=1, where="slurm", queue=queue)
+    launch(function, items, Workers(1), queue=queue)
 
 All that is known lies in the queue's folder, which every node must see: the arrays that were submitted, a mark for each
 item under way, a file for each that failed. What an item gives is its function's own business: results are never
@@ -32,7 +32,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark import cli
 from benchmark.errors import Failure, UsageError, choices
@@ -40,6 +40,9 @@ from benchmark.given import read_bytes
 from benchmark.running import files
 from benchmark.running.node import Task, failures, last_line
 from benchmark.running.slurm import ask_slurm, clean_environment, max_array_size, no_slurm
+
+if TYPE_CHECKING:
+    from benchmark.running.launch import Workers
 
 LOOK_SECONDS = 5.0  # between two looks at the queue
 SILENCE_SECONDS = 600.0  # for which Slurm's controller may be away while we wait
@@ -166,7 +169,7 @@ class Queue:
     name: Callable[[Any], str] = str
     together: int = 1
 
-    def submit(self, run: Callable[..., Any], function: Any, items: Sequence[Any], how: Mapping[str, Any]) -> list[int]:
+    def submit(self, run: Callable[..., Any], function: Any, items: Sequence[Any], workers: Workers) -> list[int]:
         """Submits the items that are not queued, not done, and have attempts left; returns their positions. run: `launch`."""
         try:
             import submitit
@@ -191,11 +194,11 @@ class Queue:
             chunks = [new[start : start + self.together] for start in range(0, len(new), self.together)]
             size = self.settings.array_size or max_array_size()
             for start in range(0, len(chunks), size):
-                self._submit_array(submitit, run, function, items, chunks[start : start + size], how)
+                self._submit_array(submitit, run, function, items, chunks[start : start + size], workers)
         return new
 
     def _submit_array(
-        self, submitit: Any, run: Any, function: Any, items: Sequence[Any], chunks: list[list[int]], how: Any
+        self, submitit: Any, run: Any, function: Any, items: Sequence[Any], chunks: list[list[int]], workers: Workers
     ) -> None:
         label = f"nbp-{uuid.uuid4().hex[:12]}"
         names = [[self.name(items[position]) for position in chunk] for chunk in chunks]
@@ -211,7 +214,7 @@ class Queue:
                     chosen = [items[position] for position in chunk]
                     attempts = self.settings.attempts
                     executor.submit(
-                        Task(self.folder, label, number, names[number], chosen, run, function, dict(how), attempts)
+                        Task(self.folder, label, number, names[number], chosen, run, function, workers, attempts)
                     )
         except (subprocess.SubprocessError, OSError, submitit.core.utils.FailedJobError) as error:
             path.unlink()

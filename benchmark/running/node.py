@@ -101,7 +101,7 @@ class Task:
     items: list[Any]
     run: Callable[..., Any]
     function: Any
-    how: dict[str, Any]
+    workers: Any  # as `launch` takes them
     attempts: int
 
     def __call__(self) -> None:
@@ -142,7 +142,7 @@ class Task:
 
         items = [(self.names[p], self.items[p]) for p in group]
         with ProgressLine("task", [1.0] * len(group), [self.names[p] for p in group]) as line:
-            return self.run(Marked(self.function, self.folder), items, report=line.report, **self.how)
+            return self.run(Marked(self.function, self.folder), items, self.workers, report=line.report)
 
     def _marks(self) -> Iterator[Path]:
         job = attempt().partition(".")[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from benchmark.cli import readable, say
 from benchmark.output import printable
 
 LOG_SECONDS = 20.0
+SAMPLE_SECONDS = 1.0  # between two looks back: news may come with every step
 
 
 class ProgressLine:
@@ -29,6 +31,7 @@ class ProgressLine:
         self._fractions = [0.0] * len(works)
         self._images: dict[int, tuple[int, int]] = {}  # position -> first count heard, latest: it may be a resumed one
         self._began: tuple[float, float] | None = None  # when the first news came, and the work done before
+        self._lately: deque[tuple[float, float]] = deque()  # the same, of the later half of the time since
         self._said = time.monotonic()
         self._waiting_said = False
         columns = (
@@ -67,12 +70,30 @@ class ProgressLine:
         images = sum(last - first for first, last in self._images.values())
         parts = [f"{self._fractions.count(1.0)}/{len(self.works)} done · {self.names[position]}"]
         parts += [f"epoch {news['epoch']}"] if "epoch" in news else []
+        lately = self._later_half(now, done)
         if passed > 2 and gained > 0:
-            left = readable((sum(self.works) - done) * passed / gained)
-            parts += [f"{images / passed:,.0f} images/s", f"{left} left"]
+            parts += [f"{images / passed:,.0f} images/s", f"{self._left(done, {gained / passed, lately} - {0.0})} left"]
         text = " · ".join(parts)
         if self._live:
             self._live.update(self._task, completed=done, words=text)
         elif now - self._said > LOG_SECONDS:
             self._said = now
             say(f"{self.title}: {100 * done / sum(self.works):.1f}% · {text}")
+
+    def _later_half(self, now: float, done: float) -> float:
+        """Work per second in the later half of the time so far; 0 where that is not known."""
+        assert self._began is not None
+        if not self._lately:
+            self._lately.append(self._began)
+        middle = (self._began[0] + now) / 2
+        while len(self._lately) > 1 and self._lately[1][0] <= middle:
+            self._lately.popleft()
+        then, before = self._lately[0]
+        if now - self._lately[-1][0] >= SAMPLE_SECONDS:
+            self._lately.append((now, done))
+        return (done - before) / (now - then) if now > then else 0.0
+
+    def _left(self, done: float, rates: Iterable[float]) -> str:
+        """How long the rest takes: a range where the machine lately was faster or slower than on the whole."""
+        times = [readable((sum(self.works) - done) / rate) for rate in sorted(rates, reverse=True)]
+        return " to ".join(dict.fromkeys(times))

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark import cli
 from benchmark.running.cluster import Queue, Queued, Settings
-from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
 
 
 def settings_of(options: Any) -> Settings:
@@ -38,15 +38,15 @@ class Submission:
             self.queue.wait(lambda tasks: f"{said}, {len(tasks)} tasks end", self.done)
         self.queue.clear(self.done())
 
-    def submit(self, function: Any, items: Sequence[Any], again: bool, **how: Any) -> int:
+    def submit(self, function: Any, items: Sequence[Any], again: bool, processes: int = 1, slots: int = 1) -> int:
         """Submits the items that are not queued yet, those that failed too often only if `again`; returns how many.
 
-        how: `processes` and `slots` of each task, as `launch` takes them.
+        processes, slots: of each task, as `launch.Workers` has them.
         """
         if again:
             self.queue.again()
-        how = {"environment": LEAN_ENVIRONMENT, **how}
-        return len(launch(function, items, where="slurm", queue=self.queue, **how).queued)
+        workers = Workers(processes, slots, LEAN_ENVIRONMENT)
+        return len(launch(function, items, workers, queue=self.queue).queued)
 
     def wait(self, look: Callable[[list[Queued]], str]) -> dict[str, str]:
         """Until Slurm has none of the tasks; look gives the line to show meanwhile. Why items failed that are not done."""

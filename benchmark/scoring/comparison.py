@@ -171,9 +171,10 @@ def compare(a: GroundTruth, b: GroundTruth, *, margin: float = MARGIN, draws: in
     resolved = agree = None
     contradictions: tuple[str, ...] = ()
     if sides[0].resolved is not None and sides[1].resolved is not None:
-        in_b = frozenset(sides[1].resolved)
-        agree = len(in_b.intersection(sides[0].resolved))
-        contradictions = tuple(pair for pair in sides[0].resolved if _reversed(pair) in in_b)
+        in_a, in_b = map(frozenset, (sides[0].resolved, sides[1].resolved))
+        agree = len(in_a & in_b)
+        turned = {_reversed(pair) for pair in in_b - in_a}  # few, where the tables agree
+        contradictions = tuple(pair for pair in sides[0].resolved if pair in turned)
         resolved = agree + len(contradictions)
     return Comparison(
         space=a.space.name,

@@ -107,7 +107,8 @@ def _float(score: Any) -> float:
 
 
 def holdable(ranking: Ranking) -> tuple[Ranking, list[str]]:
-    """The ranking without those entries of its history and provenance that JSON cannot hold, and what is wrong with each.
+    """The ranking without those entries of its history and provenance that JSON cannot hold, or that figures and scores
+    look up and could not read, and what is wrong with each.
 
     They are noticed when a search is over: they may cost themselves, but not the scores.
     """
@@ -115,14 +116,51 @@ def holdable(ranking: Ranking) -> tuple[Ranking, list[str]]:
     faults = []
     for part in ("history", "provenance"):
         kept[part] = {}
-        for key, value in getattr(ranking, part).items():
+        entries = getattr(ranking, part)
+        if not isinstance(entries, Mapping):
+            faults.append(f"its {part} is left out, for it is no dict but {type(entries).__name__}")
+            continue
+        for key, value in entries.items():
             try:
                 json.dumps({key: value}, allow_nan=False)
             except (TypeError, ValueError, RecursionError) as error:
                 faults.append(f"{key!r} of its {part} is left out, for JSON cannot hold it ({error})")
+                continue
+            if fault := _fault(part, key, value, len(ranking.scores)):
+                faults.append(f"{key!r} of its {part} is left out: {fault}")
             else:
                 kept[part][key] = value
     return replace(ranking, history=kept["history"], provenance=kept["provenance"]), faults
+
+
+def _fault(part: str, key: Any, value: Any, size: int) -> str:
+    """What is wrong with an entry that is looked up by its name, in a ranking of so many scores; empty for all others."""
+    if (part, key) == ("provenance", "timings"):
+        right = (
+            isinstance(value, Mapping)
+            and _are_numbers(value.get("curve", []))
+            and _are_numbers([value.get("seconds", 0)])
+        )
+        return "" if right else "it is a dict of `seconds`, a number, and `curve`, a list of them"
+    if (part, key) == ("provenance", "recipe_label"):
+        return "" if isinstance(value, str) else "it is text"
+    if (part, key) == ("history", "curve"):
+        right = isinstance(value, list | tuple) and all(
+            isinstance(point, Mapping)
+            and _are_numbers([point.get("epoch"), point.get("images")])
+            and _are_numbers(point.get("scores"), size)
+            for point in value
+        )
+        return "" if right else f"each of its points is a dict of `epoch`, `images` and {size} numbers, `scores`"
+    return ""
+
+
+def _are_numbers(values: Any, count: int | None = None) -> bool:
+    return (
+        isinstance(values, list | tuple)
+        and all(isinstance(one, int | float) and math.isfinite(_float(one)) for one in values)
+        and count in (None, len(values))
+    )
 
 
 def require_complete(space: PoolingSpace, given: Iterable[int], where: str = "the scores") -> None:
@@ -297,6 +335,9 @@ def read_ranking(path: Path | str) -> Ranking:
         for key in ("options", "provenance", "history"):
             if not isinstance(record[key], dict):
                 raise UsageError(f"its {key} is no JSON object")
+            for name, value in record[key].items():
+                if fault := _fault(key, name, value, len(record["scores"])):
+                    raise UsageError(f"{name} of its {key}: {fault}")
         for key in ("method", "pick", "dataset"):
             if not isinstance(record[key], str if key == "method" else str | None):
                 raise UsageError(f"its {key} is no text")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 TOP = 5
 BLOCK, BLOCKS = 2000, 100  # draws for the chances of being best, which are printed to 0.01: a standard error of 0.001
+CACHED = 2**15  # numbers drawn and looked at together: they stay in a processor's cache
 MADE_ON = ("device", "instructions", "engine", "torch", "numpy")
 
 
@@ -226,20 +227,9 @@ def _resolved(rows: Sequence[Row], known: Estimates, noise: Pooled) -> tuple[str
 
 
 def _leaders(rows: Sequence[Row], known: Estimates, noise: Pooled) -> Leaders:
-    import numpy as np
 
     best = sorted(rows, key=lambda row: (-row.mean, row.config))[:TOP]
-    generator = stream("compare", "best")
-    shares = np.zeros(len(rows))
-    redrawn = np.empty((BLOCK, len(rows)))
-    for _ in range(BLOCKS):  # by parts, for a space of 560 configurations would take a gigabyte
-        sigma = noise.std * np.sqrt(noise.freedom / generator.chisquare(noise.freedom, (BLOCK, 1)))
-        generator.standard_normal(out=redrawn)
-        redrawn *= sigma / np.sqrt(known.n)
-        redrawn += known.means
-        draw, first = np.divmod(np.flatnonzero(redrawn == redrawn.max(axis=1, keepdims=True)), len(rows))
-        share = 1 / np.bincount(draw)[draw]
-        shares += np.bincount(first, weights=share, minlength=len(rows)) / BLOCK / BLOCKS
+    shares = _chances(known, noise)
     chances = dict(zip((row.config for row in rows), shares, strict=True))
     gaps = tuple(tidy(x.mean - y.mean) for x, y in pairwise(best))
     seeds = tuple(seeds_needed(gap, noise.std) for gap in gaps)
@@ -252,6 +242,30 @@ def _leaders(rows: Sequence[Row], known: Estimates, noise: Pooled) -> Leaders:
         seeds=seeds,
         more=more,
     )
+
+
+def _chances(known: Estimates, noise: Pooled) -> Array:
+    """The posterior (C,) that each configuration is the best of all."""
+    import numpy as np
+
+    size = len(known.means)
+    generator = stream("compare", "best")
+    shares = np.zeros(size)
+    rows = max(1, CACHED // size)
+    part = np.empty((rows, size))
+    for _ in range(BLOCKS):
+        sigma = noise.std * np.sqrt(noise.freedom / generator.chisquare(noise.freedom, (BLOCK, 1)))
+        best = []
+        for start in range(0, BLOCK, rows):  # in order, so that the generator gives the same whatever a part's size
+            drawn = part[: BLOCK - start]
+            generator.standard_normal(out=drawn)
+            drawn *= sigma[start : start + rows] / np.sqrt(known.n)
+            drawn += known.means
+            best.append(np.flatnonzero(drawn == drawn.max(axis=1, keepdims=True)) + start * size)
+        draw, first = np.divmod(np.concatenate(best), size)
+        share = 1 / np.bincount(draw)[draw]
+        shares += np.bincount(first, weights=share, minlength=size) / BLOCK / BLOCKS
+    return shares
 
 
 def seeds_needed(gap: float, std: float, power: float = POWER) -> int | None:

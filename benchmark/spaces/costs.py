@@ -7,20 +7,27 @@ FLOP counter (one MAC = two of its FLOPs), against which a test checks every con
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Any
 
-from benchmark.spaces.space import Backbone, Config, PoolingSpace, require_trainable
+from benchmark.spaces.space import Config, PoolingSpace, require_trainable
 
 
-def _convolutions(backbone: Backbone) -> list[tuple[int, int, int, int]]:
-    """(layer, channels in, channels out, kernel side) of every convolution."""
-    stem, *_ = widths = backbone.widths
-    found = [(0, 3, stem, 3)]
-    for layer, (before, after) in enumerate(pairwise(widths), start=1):
-        found += [(layer, before, after, 3), (layer, after, after, 3)]
+def _convolutions(space: PoolingSpace, path: Sequence[Any]) -> list[tuple[int, int, int, int]]:
+    """(channels in, channels out, kernel side, pixels of what it puts out) of every convolution along a path."""
+    backbone = require_trainable(space)
+    pixels = [r[0] * r[1] if isinstance(r, tuple) else space.sizes[r] ** 2 for r in path]
+    if backbone.stem == "cifar":
+        found = [(3, backbone.widths[0], 3, pixels.pop(0))]
+    else:
+        found = [(3, backbone.widths[0], 7, (backbone.side // 2) ** 2)]
+    for (before, width, after), count in zip(backbone.blocks, pixels, strict=True):
+        if backbone.block == "basic":
+            kinds = [(before, after, 3), (after, after, 3)]
+        else:
+            kinds = [(before, width, 1), (width, width, 3), (width, after, 1)]
         if before != after:  # the projection of the skip connection
-            found.append((layer, before, after, 1))
+            kinds.append((before, after, 1))
+        found += [(*kind, count) for kind in kinds]
     return found
 
 
@@ -34,10 +41,8 @@ def macs(space: PoolingSpace, config: Config | str | Iterable[int], classes: int
 
 def path_macs(space: PoolingSpace, path: Sequence[Any], classes: int | None = None) -> int:
     """MACs of one image's forward pass along a path (`networks.ResNet.forward`): of indices, falling or rising, or of sizes."""
-    backbone = require_trainable(space)
-    pixels = [r[0] * r[1] if isinstance(r, tuple) else space.sizes[r] ** 2 for r in path]
-    convolutions = sum(i * o * k * k * pixels[layer] for layer, i, o, k in _convolutions(backbone))
-    return convolutions + backbone.widths[-1] * (classes or space.classes)
+    convolutions = sum(i * o * k * k * pixels for i, o, k, pixels in _convolutions(space, path))
+    return convolutions + require_trainable(space).features * (classes or space.classes)
 
 
 def parameters(space: PoolingSpace, affine: bool = True, classes: int | None = None) -> int:
@@ -45,8 +50,7 @@ def parameters(space: PoolingSpace, affine: bool = True, classes: int | None = N
 
     affine=True counts batch norm's scale and shift (stand-alone networks); supernets have none.
     """
-    backbone = require_trainable(space)
-    convolutions = _convolutions(backbone)
-    weights = sum(i * o * k * k for _, i, o, k in convolutions)
-    norms = sum(2 * o for _, _, o, _ in convolutions) if affine else 0
-    return weights + norms + (backbone.widths[-1] + 1) * (classes or space.classes)
+    convolutions = _convolutions(space, space.default.path)
+    weights = sum(i * o * k * k for i, o, k, _ in convolutions)
+    norms = sum(2 * o for _, o, _, _ in convolutions) if affine else 0
+    return weights + norms + (require_trainable(space).features + 1) * (classes or space.classes)

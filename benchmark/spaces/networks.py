@@ -1,8 +1,9 @@
 """The one ResNet: its pooling positions are an argument of the forward pass.
 
-As ResNet20 for CIFAR (He et al., 2016; paper, appendix B.2): conv3x3-BN-ReLU, then basic blocks. Widths belong to the
-block's index and never move with the pooling, so that every configuration has the same parameters.
-Every convolution has stride 1; a 2x2 max-pool stands before the block it precedes. Knows no data.
+As He et al. (2016; paper, appendix B.2): a stem, then basic or bottleneck blocks, then a linear layer on the averages.
+Widths belong to the block's index and never move with the pooling, so that every configuration has the same parameters.
+Every searched convolution has stride 1; a 2x2 max-pool stands before the block it precedes, so that all of it, its skip
+too, works at the lower resolution (the usual ResNets stride a convolution of the block and its skip). Knows no data.
 """
 
 from __future__ import annotations
@@ -42,15 +43,18 @@ def resize(x: Tensor, side: int | tuple[int, int]) -> Tensor:
     return x
 
 
-class BasicBlock(nn.Module):
-    """conv3x3-BN-ReLU-conv3x3-BN plus skip, ReLU; where the width changes the skip is conv1x1-BN."""
+class Block(nn.Module):
+    """A residual block: a branch, plus a skip, then ReLU.
 
-    def __init__(self, before: int, after: int, sizes: Sequence[int], affine: bool) -> None:
+    branch      what is added to the skip; `last` is the batch norm at its end
+    projection  conv1x1-BN in the skip where the number of channels changes, else None
+    """
+
+    projection: nn.Module | None
+
+    def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
         self.sizes = tuple(sizes)
-        self.conv1, self.norm1 = _conv(before, after, 3), _norm(after, affine)
-        self.conv2, self.norm2 = _conv(after, after, 3), _norm(after, affine)
-        self.projection = nn.Sequential(_conv(before, after, 1), _norm(after, affine)) if before != after else None
 
     def forward(self, x: Tensor, r: int | tuple[int, int]) -> Tensor:
         """The block at resolution r: x (B, before, s, s) of any searched side s gives (B, after, sizes[r], sizes[r]).
@@ -65,29 +69,74 @@ class BasicBlock(nn.Module):
         return F.relu(y.add_(x if self.projection is None else self.projection(x)), inplace=True)
 
     def branch(self, x: Tensor) -> Tensor:
-        """What is added to the skip."""
+        raise NotImplementedError
+
+    @property
+    def last(self) -> nn.BatchNorm2d:
+        raise NotImplementedError
+
+
+def _projection(before: int, after: int, affine: bool) -> nn.Module | None:
+    return nn.Sequential(_conv(before, after, 1), _norm(after, affine)) if before != after else None
+
+
+class BasicBlock(Block):
+    """conv3x3-BN-ReLU-conv3x3-BN plus skip, ReLU."""
+
+    def __init__(self, before: int, width: int, after: int, sizes: Sequence[int], affine: bool) -> None:
+        super().__init__(sizes)
+        self.conv1, self.norm1 = _conv(before, width, 3), _norm(width, affine)
+        self.conv2, self.norm2 = _conv(width, after, 3), _norm(after, affine)
+        self.projection = _projection(before, after, affine)
+
+    def branch(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)), inplace=True)
         return self.norm2(self.conv2(y))
 
+    @property
+    def last(self) -> nn.BatchNorm2d:
+        return self.norm2
+
+
+class Bottleneck(Block):
+    """conv1x1-BN-ReLU-conv3x3-BN-ReLU-conv1x1-BN plus skip, ReLU; `width` channels at the conv3x3."""
+
+    def __init__(self, before: int, width: int, after: int, sizes: Sequence[int], affine: bool) -> None:
+        super().__init__(sizes)
+        self.conv1, self.norm1 = _conv(before, width, 1), _norm(width, affine)
+        self.conv2, self.norm2 = _conv(width, width, 3), _norm(width, affine)
+        self.conv3, self.norm3 = _conv(width, after, 1), _norm(after, affine)
+        self.projection = _projection(before, after, affine)
+
+    def branch(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        y = F.relu(self.norm2(self.conv2(y)), inplace=True)
+        return self.norm3(self.conv3(y))
+
+    @property
+    def last(self) -> nn.BatchNorm2d:
+        return self.norm3
+
 
 class UnsharedBlock(nn.ModuleList):
-    """A block with weights of its own for each resolution: number r of these basic blocks runs at resolution r."""
+    """A block with weights of its own for each resolution: number r of these runs at resolution r."""
 
     def forward(self, x: Tensor, r: int) -> Tensor:
         return self[r](x, r)
 
 
-BLOCKS = {"basic": BasicBlock}  # by `Backbone.block`
+BLOCKS: dict[str, type[Any]] = {"basic": BasicBlock, "bottleneck": Bottleneck}  # by `Backbone.block`
 
 
 class ResNet(nn.Module):
-    """The backbone of a space. `blocks[i](x, r)` runs block i at resolution r.
+    """The backbone of a space: `stem`, which is all up to the first searched layer and is never pooled; `blocks`, the
+    layers after it, of which `blocks[i](x, r)` runs one at resolution r; and `head`.
 
     classes: those of the space's data set unless given.
     affine=True: a stand-alone network (batch norm with scale, shift and running statistics).
     affine=False: a supernet (batch norm stateless: the statistics of the batch, always, until `calibrate`).
-    shared=False: a set of weights (convolutions, projection, batch norm) for each (block, resolution); the stem and
-        the classifier, which have one resolution, stay single (paper, section 3.3, "not shared").
+    shared=False: a set of weights (convolutions, projection, batch norm) for each (block, resolution); the first layer
+        and the classifier, which have one resolution, stay single (paper, section 3.3, "not shared").
     """
 
     def __init__(
@@ -96,28 +145,34 @@ class ResNet(nn.Module):
         super().__init__()
         backbone = require_trainable(space)
         self.space = space
-        stem, *widths = backbone.widths
-        self.conv, self.norm = _conv(3, stem, 3), _norm(stem, affine)
-        before, made = (stem, *widths[:-1]), BLOCKS[backbone.block]
+        made, width, shapes = BLOCKS[backbone.block], backbone.widths[0], list(backbone.blocks)
 
-        def block(i: int, o: int) -> nn.Module:
+        def block(*shape: int) -> nn.Module:
             if shared:
-                return made(i, o, space.sizes, affine)
-            return UnsharedBlock(made(i, o, space.sizes, affine) for _ in space.sizes)
+                return made(*shape, space.sizes, affine)
+            return UnsharedBlock(made(*shape, space.sizes, affine) for _ in space.sizes)
 
-        self.blocks = nn.ModuleList(block(i, o) for i, o in zip(before, widths, strict=True))
-        self.classifier = nn.Linear(backbone.widths[-1], classes or space.classes)
+        searched = backbone.stem == "cifar"
+        self.conv = _conv(3, width, 3) if searched else nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.norm = _norm(width, affine)
+        self.first: Block | None = None if searched else made(*shapes.pop(0), space.sizes, affine)
+        self.blocks = nn.ModuleList(block(*shape) for shape in shapes)
+        self.classifier = nn.Linear(backbone.features, classes or space.classes)
 
     def stem(self, x: Tensor) -> Tensor:
-        """Layer 0: images (B, 3, S, S) to (B, widths[0], S, S)."""
-        return F.relu(self.norm(self.conv(x)), inplace=True)
+        """Images (B, 3, S, S) to what layer 1 makes of them, (B, channels, sizes[0], sizes[0]).
+
+        Layer 1 is the convolution itself, or the first block where that one is fixed (torchvision's stem).
+        """
+        x = F.relu(self.norm(self.conv(x)), inplace=True)
+        return x if self.first is None else self.first.at(F.max_pool2d(x, 3, stride=2, padding=1))
 
     def forward(self, x: Tensor, path: Sequence[Any]) -> Tensor:
         """Logits (B, classes), float32, of images x (B, 3, S, S) along a path.
 
-        path: the resolution index of each of the L layers, the stem's (always 0) first, as `Config.path` gives
+        path: the resolution index of each of the L layers, the first one's (always 0) first, as `Config.path` gives
         it; any path is allowed, falling or rising. In the place of an index may stand a size, (height, width), as in
-            `Sizes.path`. Raises ValueError for a path of another length.
+        `Sizes.path`. Raises ValueError for a path of another length.
         """
         first, *rest = path
         known = all(min(r) > 0 if isinstance(r, tuple) else 0 <= r < len(self.space.sizes) for r in rest)
@@ -131,8 +186,8 @@ class ResNet(nn.Module):
         return self.head(x)
 
     def head(self, x: Tensor) -> Tensor:
-        """Logits (B, classes), in the weights' precision, of the last block's output (B, widths[-1], s, s) at any side s."""
-        with torch.autocast(x.device.type, enabled=False):  # 640 weights: nothing to gain from half precision
+        """Logits (B, classes), in the weights' precision, of the last block's output (B, channels, s, s) at any side s."""
+        with torch.autocast(x.device.type, enabled=False):  # few weights: nothing to gain from half precision
             return self.classifier(x.to(self.classifier.weight.dtype).mean((2, 3)))
 
 
@@ -156,7 +211,7 @@ def compile_blocks(network: nn.Module, backend: str | Callable[..., Any] = "indu
     for module in network.modules():
         if isinstance(module, ResNet):
             module.stem = torch.compile(module.stem, dynamic=False, fullgraph=True, backend=backend)  # type: ignore[method-assign]
-        if isinstance(module, BasicBlock):
+        if isinstance(module, Block):
             module.at = torch.compile(module.at, dynamic=False, fullgraph=True, backend=backend)  # type: ignore[method-assign]
 
 
@@ -165,7 +220,8 @@ def initialise(network: nn.Module, seed: int, model: int = 0) -> None:
     """Draws every weight from (seed, model, its name): on the CPU, so that all devices start alike.
 
     Convolutions: He normal, fan-in (He et al., 2015). Linear: uniform in +-1/sqrt(fan-in), bias 0.
-    Batch norm: scale 1, shift 0.
+    Batch norm: scale 1, shift 0; but in stand-alone networks with a fixed stem the last one of each block starts at scale
+    0, so that a block starts as its skip (Goyal et al., 2017; the authors' release).
     """
     for name, parameter in network.named_parameters():
         if parameter.dim() == 1:
@@ -179,6 +235,10 @@ def initialise(network: nn.Module, seed: int, model: int = 0) -> None:
         else:
             values = draw.uniform(-1, 1, shape) / math.sqrt(fan_in)
         parameter.copy_(torch.from_numpy(values))
+    if isinstance(network, ResNet) and network.first is not None:
+        for block in network.modules():
+            if isinstance(block, Block) and block.last.affine:
+                block.last.weight.zero_()
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from operator import index
@@ -99,26 +99,43 @@ class Sizes:
 
 Architecture = Config | Path | Sizes
 
+FEW_FROM = 100
+EXPANSION = {"basic": 1, "bottleneck": 4}  # channels out of a block, in multiples of its width
+
 
 @dataclass(frozen=True)
 class Backbone:
     """The network whose poolings a space places. Raises UsageError for a kind of block or stem that is not built.
 
-    block   basic: two conv3x3 with batch norm and a skip (He et al., 2016)
-    widths  channels of each searched layer
-    stem    cifar: conv3x3, searched as layer 1, whose width is the first
+    block   basic: two conv3x3 with batch norm and a skip; bottleneck: conv1x1, conv3x3 and conv1x1, the last of four times
+            the width (He et al., 2016)
+    widths  of each searched layer, in channels
+    stem    cifar: conv3x3, searched as layer 1, whose width is the first; imagenet: conv7x7 of stride 2 and a max-pool of
+            stride 2, fixed and not searched, as wide as layer 1
     side    of the images, in pixels
     """
 
-    block: Literal["basic"]
+    block: Literal["basic", "bottleneck"]
     widths: tuple[int, ...]
-    stem: Literal["cifar"]
+    stem: Literal["cifar", "imagenet"]
     side: int
 
     def __post_init__(self) -> None:
         for name, valid in values_of(type(self)).items():
             if (value := getattr(self, name)) not in valid:
                 raise UsageError(f"no backbone is built with the {name} '{value}': {choices(value, valid)}")
+
+    @property
+    def blocks(self) -> tuple[tuple[int, int, int], ...]:
+        """(channels in, width, channels out) of every block, in order. A searched stem is layer 1 and no block."""
+        widths = self.widths[1:] if self.stem == "cifar" else self.widths
+        after = [EXPANSION[self.block] * width for width in widths]
+        return tuple(zip((self.widths[0], *after[:-1]), widths, after, strict=True))
+
+    @property
+    def features(self) -> int:
+        """Channels of the last layer, which the classifier sees."""
+        return self.blocks[-1][2]
 
 
 @dataclass(frozen=True)
@@ -170,6 +187,29 @@ class PoolingSpace:
     def label(self, recipe: Recipe) -> str:
         """The preset of this space that is closest to a recipe, with what differs from it: `paper-epochs10`."""
         return recipe.labelled(self.presets(type(recipe)))
+
+    def at(self, side: int | None) -> PoolingSpace:
+        """The same configurations on images of another side (None: its own), the feature maps scaled with them.
+
+        Raises UsageError where the smallest maps would not have a whole number of pixels, 1 at least.
+        """
+        if side is None or self.backbone is None or side == self.backbone.side:
+            return self
+        whole = self.backbone.side // self.sizes[-1]  # pixels of the image for one of the smallest map
+        if side % whole:
+            raise UsageError(f"side is {side}: images of {self.name} have a multiple of {whole} pixels")
+        sizes = tuple(size * side // self.backbone.side for size in self.sizes)
+        return replace(self, sizes=sizes, backbone=replace(self.backbone, side=side))
+
+    @cached_property
+    def few(self) -> tuple[Config, ...]:
+        """What is enough to see it work: all of a space of FEW_FROM configurations or fewer, of others the default and
+        8 that are spread evenly, the first ([1,1,...]) and the last among them.
+        """
+        if len(self) <= FEW_FROM:
+            return self.configs
+        spread = {self.configs[round(k * (len(self) - 1) / 7)] for k in range(8)}
+        return tuple(sorted({*spread, self.default}))
 
     @property
     def poolings(self) -> int:
@@ -255,17 +295,71 @@ class PoolingSpace:
 
 
 _RESNET20 = Backbone("basic", (16,) + 3 * (16,) + 3 * (32,) + 3 * (64,), "cifar", 32)
+_RESNET18 = 2 * (64,) + 2 * (128,) + 2 * (256,) + 2 * (512,)  # widths of the blocks
+_RESNET50 = 3 * (64,) + 4 * (128,) + 6 * (256,) + 3 * (512,)
 
-# Paper, Table 5. The stem is counted as a searched layer on CIFAR; on Food-101 and ImageNet the stem
+# To see them work in two minutes on two cores: smaller images, and so few that the numbers mean nothing.
+_SMOKE_32 = {"epochs": 1, "train_images": 64, "eval_images": 64, "batch_size": 32, "side": 8}
+_SMOKE_224 = _SMOKE_32 | {"train_images": 32, "eval_images": 32, "batch_size": 16, "side": 32}
+_SMOKE_SEARCH = {"batch_size": 16, "eval_images": 32, "calibration_images": 16, "curve_images": 0}
+
+# Paper, Table 5 and appendix. The stem is counted as a searched layer on CIFAR; on Food-101 and ImageNet the stem
 # and the first max-pool are fixed and not counted.
 SPACES = {
     space.name: space
     for space in (
         PoolingSpace("resnet20-cifar10", (32, 16, 8), 10, Config((4, 3, 3)), "cifar10", _RESNET20),
-        PoolingSpace("resnet18-cifar10", (32, 16, 8, 4), 9, Config((3, 2, 2, 2)), "cifar10"),
-        PoolingSpace("resnet50-cifar100", (32, 16, 8, 4), 17, Config((4, 4, 6, 3)), "cifar100"),
-        PoolingSpace("resnet50-food101", (56, 28, 14, 7), 16, Config((3, 4, 6, 3)), "food101"),
-        PoolingSpace("resnet18-imagenet", (56, 28, 14, 7), 8, Config((2, 2, 2, 2)), "imagenet"),
+        PoolingSpace(
+            "resnet18-cifar10",
+            (32, 16, 8, 4),
+            9,
+            Config((3, 2, 2, 2)),
+            "cifar10",
+            Backbone("basic", (64, *_RESNET18), "cifar", 32),
+            training={
+                "paper": {"epochs": 400, "milestones": "0.5,0.75", "weight_decay": 5e-3},  # after 200 and 300
+                "smoke": _SMOKE_32,
+            },
+            search={"smoke": _SMOKE_32 | _SMOKE_SEARCH},
+        ),
+        PoolingSpace(
+            "resnet50-cifar100",
+            (32, 16, 8, 4),
+            17,
+            Config((4, 4, 6, 3)),
+            "cifar100",
+            Backbone("bottleneck", (64, *_RESNET50), "cifar", 32),
+            training={
+                "paper": {
+                    "epochs": 250,
+                    "milestones": "0.24,0.48,0.64",
+                    "gamma": 0.2,
+                    "weight_decay": 5e-4,
+                },  # 60, 120, 160
+                "smoke": _SMOKE_32,
+            },
+            search={"paper": {"epochs": 75}, "smoke": _SMOKE_32 | _SMOKE_SEARCH},
+        ),
+        PoolingSpace(
+            "resnet50-food101",
+            (56, 28, 14, 7),
+            16,
+            Config((3, 4, 6, 3)),
+            "food101",
+            Backbone("bottleneck", _RESNET50, "imagenet", 224),
+            training={"paper": {"epochs": 90}, "smoke": _SMOKE_224},
+            search={"paper": {"epochs": 75}, "smoke": _SMOKE_224 | _SMOKE_SEARCH},
+        ),
+        PoolingSpace(
+            "resnet18-imagenet",
+            (56, 28, 14, 7),
+            8,
+            Config((2, 2, 2, 2)),
+            "imagenet",
+            Backbone("basic", _RESNET18, "imagenet", 224),
+            training={"paper": {"weight_decay": 1e-4}, "smoke": _SMOKE_224},
+            search={"paper": {"epochs": 50}, "smoke": _SMOKE_224 | _SMOKE_SEARCH},
+        ),
     )
 }
 

@@ -139,7 +139,7 @@ class Ledger:
     def write(self, run: Run, results: dict[str, Any], provenance: dict[str, Any], timings: dict[str, Any]) -> None:
         """Writes the record of a finished run, then removes its checkpoint and lock.
 
-        results: `test_accuracy` (per cent, last epoch), `images` (trained on), `curves` (per epoch).
+        results: `test_accuracy` (per cent, last epoch), `images` (trained on), `curves` (per epoch; a probe's, too).
         Raises ValueError if a number is not finite.
         """
         record = {
@@ -155,7 +155,7 @@ class Ledger:
             "provenance": provenance,
             "timings": timings,
         }
-        if not all(math.isfinite(value) for name in CURVES for value in results["curves"][name]):
+        if not all(math.isfinite(value) for curve in results["curves"].values() for value in curve):
             raise ValueError("a record holds finite numbers only")
         record["checksum"] = checksum(record)
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
@@ -225,9 +225,9 @@ def _fault(record: dict[str, Any], recipe: Recipe) -> str | None:
         return "its timings are no numbers"
     if not isinstance(curves, dict) or not all(isinstance(curves.get(name), list) for name in CURVES):
         return f"its curves are not {', '.join(CURVES)}"
-    if not all(_finite(number) for name in CURVES for number in curves[name]):
+    if not all(isinstance(curve, list) and all(map(_finite, curve)) for curve in curves.values()):
         return "a curve holds what is no finite number"
-    if any(len(curves[name]) != recipe.epochs for name in CURVES) or curves["test_accuracy"][-1] != result:
+    if any(len(curve) != recipe.epochs for curve in curves.values()) or curves["test_accuracy"][-1] != result:
         return f"its curves are not of {recipe.epochs} epochs, or do not end at its accuracy"
     if not all(0 <= number <= 100 for name in CURVES if name.endswith("accuracy") for number in curves[name]):
         return "its accuracies are no per cent"

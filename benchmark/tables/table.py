@@ -26,6 +26,7 @@ from benchmark.spaces.space import Config, PoolingSpace, load_space
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
 
 SCHEMA = 1
 LOSS_DECIMALS = 5  # of the losses in a table; accuracies are kept as they are
@@ -74,6 +75,26 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a table's accuracies come from, as its header states it.
+
+    dataset   name of the data set whose test images were used; `checksum` is its own, None where unknown
+    recipe    field by field, with its hash and its label; None where unknown
+    source    who made them and how, in words; `notes` say what else a reader must know
+    """
+
+    dataset: str
+    checksum: str | None = None
+    recipe: Mapping[str, Any] | None = None
+    recipe_hash: str | None = None
+    recipe_label: str | None = None
+    source: str = ""
+    notes: Sequence[str] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class GroundTruth:
     """A table of test accuracies, complete or partial, as its three files hold it.
 
@@ -95,19 +116,10 @@ class GroundTruth:
         name: str,
         space: PoolingSpace,
         rows: Iterable[Row],
+        origin: Origin,
         curves: Mapping[tuple[Config, int], Mapping[str, tuple[float, ...]]] | None = None,
-        *,
-        dataset: str,
-        checksum: str | None = None,
-        recipe: Mapping[str, Any] | None = None,
-        recipe_hash: str | None = None,
-        recipe_label: str | None = None,
-        source: str = "",
-        notes: Sequence[str] = (),
-        provenance: Mapping[str, Any] | None = None,
-        timings: Mapping[str, Any] | None = None,
     ) -> GroundTruth:
-        """A table of known rows. `checksum` is that of the data set; recipe and checksum are None where unknown.
+        """A table of known rows.
 
         Raises UsageError for a name that cannot be a file's, no rows at all, or two rows of one configuration.
         """
@@ -121,17 +133,17 @@ class GroundTruth:
             "name": name,
             "schema": SCHEMA,
             "space": space.name,
-            "dataset": {"name": dataset, "checksum": checksum},
-            "recipe_label": recipe_label,
-            "recipe_hash": recipe_hash,
-            "recipe": None if recipe is None else dict(recipe),
+            "dataset": {"name": origin.dataset, "checksum": origin.checksum},
+            "recipe_label": origin.recipe_label,
+            "recipe_hash": origin.recipe_hash,
+            "recipe": None if origin.recipe is None else dict(origin.recipe),
             "unit": "percent",
             "split": "test",
             "curves": bool(curves),
-            "source": source,
-            "notes": list(notes),
-            "provenance": dict(provenance or {}),
-            "timings": dict(timings or {}),
+            "source": origin.source,
+            "notes": list(origin.notes),
+            "provenance": dict(origin.provenance),
+            "timings": dict(origin.timings),
         }
         header["sha256"] = _content_hash(header, ordered, curves or {})
         return cls(header, ordered, dict(curves or {}))
@@ -167,11 +179,7 @@ class GroundTruth:
                     curves[config, seed] = _tidy_curves(record["curves"], config, seed, by_seed[seed])
             if len({len(curve["test_accuracy"]) for curve in curves.values()}) > 1:
                 raise UsageError("the records' curves differ in length: records of one recipe have the same epochs")
-            return cls.from_rows(
-                name,
-                space,
-                [Row.of(config, by_seed) for config, by_seed in values.items()],
-                curves,
+            origin = Origin(
                 dataset=data["name"],
                 checksum=data["checksum"],
                 recipe=first["recipe"],
@@ -182,6 +190,8 @@ class GroundTruth:
                 provenance=_provenance(records),
                 timings=_timings(records),
             )
+            rows = [Row.of(config, by_seed) for config, by_seed in values.items()]
+            return cls.from_rows(name, space, rows, origin, curves)
         except UsageError:
             raise
         except KeyError as error:
@@ -278,7 +288,10 @@ class GroundTruth:
         try:
             recipe = Recipe.stated(self.header.get("recipe") or {}, self.recipe_hash or "")
         except UsageError:
-            return f"{held}, and states no recipe by which this version could train the others: ask its source for them"
+            return (
+                f"{held} and no recipe by which the others could be trained, so that it can be queried, but rankings cannot be "
+                f"scored against it; benchmark.evaluate --space {self.space.name} searches without a table"
+            )
         words = [
             "python",
             "-m",
@@ -378,6 +391,15 @@ class GroundTruth:
             std = nan if row.std is None else row.std
             lines.append([self.space.number(row.config), str(row.config), row.mean, std, row.n, *seeds])
         return pandas.DataFrame(lines, columns=[*COLUMNS, *(f"seed{seed}" for seed in self.seeds)])
+
+    def to_xarray(self) -> xarray.DataArray:
+        """The numbers with named axes (config, seed, epoch, metric), or (config, metric) where only means are known.
+
+        Raises UsageError where xarray is not installed.
+        """
+        from benchmark.tables.arrays import named_axes
+
+        return named_axes(self)
 
     def verify(self) -> str:
         """The hash of the content, recomputed. Raises UsageError unless it is the one that the header states."""

@@ -302,6 +302,7 @@ def probe(engine: str, space: PoolingSpace, recipe: Recipe, device: torch.device
     torch.set_num_threads(recipe.threads)  # as in trainings: torch compiles blocks anew for another number
     batch, path = recipe.batch_size, space.default.path
     draw = torch.Generator().manual_seed(0)
+    space = space.at(recipe.side)
     side = require_trainable(space).side
     x = torch.randn(batch, 3, side, side, generator=draw)
     y = torch.randint(0, space.classes, (batch,), generator=draw).to(device)

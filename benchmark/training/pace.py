@@ -86,13 +86,14 @@ def measure_speed(space: PoolingSpace, recipe: Recipe, device: torch.device, sec
             began = time.perf_counter()
             step()
             times.append(time.perf_counter() - began)
-    macs = 3 * costs.macs(space, space.default) * batch
+    macs = 3 * costs.macs(space.at(recipe.side), space.default) * batch
     slow = sorted(times)[-(-len(times) * 9 // 10) - 1]
     return Speed(macs * len(times) / sum(times), min(macs / slow, macs * len(times) / sum(times)))
 
 
 def _step(space: PoolingSpace, recipe: Recipe, device: torch.device, batch: int) -> Callable[[], float]:
     """One training step of the default configuration on images of zeros, which waits for its loss."""
+    space = space.at(recipe.side)
     network = networks.ResNet(space)
     networks.initialise(network, 0)
     learner = Learner(network, recipe, device)

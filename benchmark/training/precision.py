@@ -65,9 +65,9 @@ def measured_on(device: str, space: PoolingSpace) -> Callable[[Recipe], Rates | 
     """What measures on a device (`auto`, `cpu`, `cuda`, `cuda:N`); on a GPU nothing: all that GPUs make is in bf16."""
 
     def measure(recipe: Recipe) -> Rates | None:
-        from benchmark.training import pace, train  # import torch
+        from benchmark.training import devices, pace  # import torch
 
-        chosen = train.device_named(device)
+        chosen = devices.device_named(device)
         return None if chosen.type == "cuda" else pace.precision_rates(space, recipe, chosen)
 
     return measure

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from benchmark import cli
-from benchmark.datasets import crops, named, sets
+from benchmark.datasets import cifar, crops, named, sets
 from benchmark.datasets.batches import Batches
-from benchmark.datasets.halves import split_in_half, store_split
-from benchmark.datasets.known import cifar10
+from benchmark.datasets.halves import split_in_half, split_of, split_within_classes, store_split
+from benchmark.datasets.known import cifar10, cifar100
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 
@@ -217,7 +217,7 @@ def test_reduced_takes_the_first_of_each_set(tiny_dataset):
 def test_unknown_data_sets_are_refused_with_the_list():
     message = one_line(lambda: named.load("mnist"), UsageError)
     assert "'mnist'" in message
-    assert "cifar10, synthetic" in message
+    assert "cifar10, cifar100, " in message
 
 
 def test_synthetic_has_the_shape_of_cifar10():
@@ -260,6 +260,41 @@ def test_the_split_is_seeded():
 def test_the_split_of_cifar10_never_drifts():
     # Every search uses it. Where numpy or the code draws another one, stored results no longer belong together.
     assert split_in_half(50_000).sha256 == "70615c2e1f28141fd327629d327d37cefc1311c3bc49412981e628a89f62d484"
+
+
+@pytest.mark.parametrize("sizes", [[500] * 100, [3, 5, 7, 1, 1, 1, 2] * 10])
+def test_a_split_within_classes_halves_each_class(sizes):
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    split, other = (split_within_classes(labels, seed) for seed in (0, 1))
+    assert sorted([*split.train.tolist(), *split.validation.tolist()]) == list(range(len(labels)))
+    assert 0 <= len(split.validation) - len(split.train) <= 1
+    for label, size in enumerate(sizes):
+        assert abs(2 * int((labels[split.train] == label).sum()) - size) <= 1
+    assert (np.diff(split.train) > 0).all()
+    assert (np.diff(split.validation) > 0).all()
+    assert split_within_classes(labels, 0).sha256 == split.sha256 != other.sha256
+
+
+def test_many_classes_are_split_each_by_itself(tiny_dataset):
+    assert split_of(tiny_dataset, 3).sha256 == split_in_half(96, 3).sha256
+    labels = torch.arange(96) % 51
+    many = replace(tiny_dataset, classes=51, train=sets.Images(tiny_dataset.train.pixels, labels))
+    assert split_of(many, 3).sha256 == split_within_classes(labels.numpy(), 3).sha256 != split_in_half(96, 3).sha256
+
+
+def test_smaller_images_are_means_of_the_larger(tiny_dataset):
+    images = tiny_dataset.train.first(5)
+    small = images.scaled(8)
+    assert small.pixels.shape == (5, 8, 8, 3)
+    assert small.labels.tolist() == images.labels.tolist()
+    block = images.pixels[2, 4:8, 12:16, 1].numpy().astype(float)
+    assert small.pixels[2, 1, 3, 1] == round(block.mean())
+    assert images.scaled(None) is images.scaled(32) is images
+    for side in (64, 12):
+        assert f"side is {side}" in one_line(lambda side=side: images.scaled(side), UsageError)
+    recipe = Recipe(dataset="synthetic", train_images=6, eval_images=4, side=16)
+    reduced = tiny_dataset.reduced(recipe)
+    assert (reduced.train.pixels.shape, reduced.test.pixels.shape) == ((6, 16, 16, 3), (4, 16, 16, 3))
 
 
 def test_the_split_is_stored_whole_and_verified_on_reuse(tiny_dataset, tmp_path):
@@ -315,7 +350,7 @@ def official(tmp_path, monkeypatch):
         (root / cifar10.CIFAR10_FOLDER / name).write_bytes(content)
         sums[name] = (hashlib.sha256(content).hexdigest(), len(content))
     monkeypatch.setattr(cifar10, "CIFAR10_FILES", sums)
-    monkeypatch.setattr(cifar10, "_download_cifar10", lambda root: pytest.fail("nothing may be downloaded here"))
+    monkeypatch.setattr(cifar, "fetch", lambda *_: pytest.fail("nothing may be downloaded here"))
     return root
 
 
@@ -487,7 +522,7 @@ def test_an_interrupted_download_leaves_no_half_made_folder(tmp_path, fetch, err
 
 
 def test_a_download_is_checked_and_appears_whole(official, tmp_path, fetch, monkeypatch):
-    monkeypatch.undo()  # the real _download_cifar10 and checksums are wanted back, the small files not
+    monkeypatch.undo()  # the real download and checksums are wanted back, the small files not
     sums = {
         p.name: (hashlib.sha256(p.read_bytes()).hexdigest(), 0) for p in (official / cifar10.CIFAR10_FOLDER).iterdir()
     }
@@ -590,6 +625,53 @@ def test_cifar10_is_normalised_by_its_own_statistics(official_set):
         mean = (share * values).sum()
         assert mean == pytest.approx(official_set.mean[channel], abs=1e-4)
         assert np.sqrt((share * values**2).sum() - mean**2) == pytest.approx(official_set.std[channel], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def fine_set():
+    root = named.default_root()
+    if cifar100.CIFAR100.read(root)[1]:
+        pytest.skip(f"CIFAR-100 is not in {root}: set NASBENCH_POOLING_DATA to its folder")
+    return named.load("cifar100", root, download=False)
+
+
+@pytest.mark.real
+def test_cifar100_has_its_known_images(fine_set):
+    assert (len(fine_set.train), len(fine_set.test), fine_set.classes) == (50_000, 10_000, 100)
+    assert fine_set.train.labels.bincount().tolist() == [500] * 100
+    assert fine_set.test.labels.bincount().tolist() == [100] * 100
+    assert fine_set.train.labels[:5].tolist() == [19, 29, 0, 11, 1]  # cattle, dinosaur, apple, boy, aquarium fish
+    assert fine_set.train.pixels[0, 0, 0].tolist() == [255, 255, 255]
+    assert fine_set.checksum != cifar10.cifar10_checksum()
+
+
+@pytest.mark.real
+def test_cifar100_is_normalised_by_its_own_statistics(fine_set):
+    values = np.arange(256) / 255
+    for channel in range(3):
+        share = np.bincount(fine_set.train.pixels[..., channel].flatten().numpy(), minlength=256) / (50_000 * 1024)
+        mean = (share * values).sum()
+        assert mean == pytest.approx(fine_set.mean[channel], abs=1e-4)
+        assert np.sqrt((share * values**2).sum() - mean**2) == pytest.approx(fine_set.std[channel], abs=1e-4)
+
+
+def test_cifar100_has_fine_labels_in_two_files(tmp_path, monkeypatch):
+    """As CIFAR-10 in all else: the reader is one."""
+    folder, sums = tmp_path / "cifar-100-python", {}
+    folder.mkdir()
+    planes = np.random.default_rng(0).integers(0, 256, (6, 3072), dtype=np.uint8)
+    for name in ("train", "test"):
+        content = pickle.dumps({"data": planes, "fine_labels": [99, 0, 1, 2, 3, 4], "coarse_labels": [0] * 6})
+        (folder / name).write_bytes(content)
+        sums[name] = (hashlib.sha256(content).hexdigest(), len(content))
+    monkeypatch.setattr(cifar100, "CIFAR100", replace(cifar100.CIFAR100, files=sums))
+    found = named.load("cifar100", tmp_path, download=False)
+    assert found.train.labels.tolist() == found.test.labels.tolist() == [99, 0, 1, 2, 3, 4]
+    assert found.test.pixels[5, 1, 2].tolist() == planes[5, [34, 1058, 2082]].tolist()
+    (folder / "test").unlink()
+    message = one_line(lambda: named.load("cifar100", tmp_path), UsageError)
+    assert f"{folder / 'test'} is missing: remove {folder}" in message
+    assert "cifar-100-python.tar.gz" in message
 
 
 @pytest.mark.real

@@ -46,7 +46,7 @@ def test_one_that_registers_is_known_everywhere(stripes, tmp_path, capsys):
     assert stripes == [(tmp_path, True)] * 2
     with pytest.raises(SystemExit):
         build_groundtruth.main(["--help"])
-    assert "--dataset cifar10|stripes|synthetic" in capsys.readouterr().out
+    assert "--dataset cifar10|cifar100|food101|imagenet|stripes|synthetic" in capsys.readouterr().out
     named.main(["stripes", "--data", str(tmp_path)])
     assert f"Stripes is in {tmp_path}: 6 + 3 images, checked" in capsys.readouterr().out
 

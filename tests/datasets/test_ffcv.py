@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from benchmark import build_groundtruth
-from benchmark.datasets import beton, crops, ffcv_loader, loaders, named, sets
+from benchmark.datasets import beton, crops, ffcv_loader, folders, loaders, named, sets
 from benchmark.datasets import ffcv as writer
 from benchmark.datasets.batches import served
 from benchmark.datasets.beton import Statement, beton_path, statement_path
@@ -35,7 +35,7 @@ from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 from benchmark.spaces.space import load_space
 from benchmark.tables.ledger import checksum
-from benchmark.training.train import train_alone
+from benchmark.training.train import Training
 
 CPU = torch.device("cpu")
 SPACE = load_space()
@@ -115,11 +115,11 @@ def test_a_training_is_the_resident_one_also_when_stopped_on_the_way(tiny_datase
     )
     held = replace(tiny_dataset, test=tiny_dataset.train.first(40))
     recipe = replace(RECIPE, train_images=64)
-    expected, _ = train_alone(SPACE, SPACE[0], 0, recipe, held, CPU)
-    assert train_alone(SPACE, SPACE[0], 0, recipe, other, CPU)[0] == expected
+    expected, _ = Training(SPACE, SPACE[0], 0, recipe, held, CPU).run()
+    assert Training(SPACE, SPACE[0], 0, recipe, other, CPU).run()[0] == expected
     path, taken = tmp_path / "run.pt", iter(range(1, 100))
-    assert train_alone(SPACE, SPACE[0], 0, recipe, other, CPU, path, stop=lambda: next(taken) == 6) is None
-    assert train_alone(SPACE, SPACE[0], 0, recipe, held, CPU, path)[0] == expected  # and goes on under another loader
+    assert Training(SPACE, SPACE[0], 0, recipe, other, CPU).run(path, stop=lambda: next(taken) == 6) is None
+    assert Training(SPACE, SPACE[0], 0, recipe, held, CPU).run(path)[0] == expected  # and goes on under another loader
 
 
 @pytest.mark.parametrize("kind", ["torchvision", "ffcv"])
@@ -304,26 +304,26 @@ def write_food(food, tmp_path, *more):
 
 
 def test_food101_is_read_by_its_lists(food):
-    found = writer.food101(food)
+    found = folders.food101(food)
     assert found["train"][1] == found["test"][1] == ("apple_pie", "waffles")
     assert [(p.parent.name, p.name, label) for p, label in found["train"][0]] == [
         ("waffles", "2.jpg", 1),
         ("apple_pie", "1.jpg", 0),
     ]
     assert [(p.name, label) for p, label in found["test"][0]] == [("7.jpg", 1)]
-    assert "train.txt cannot be read" in one_line(lambda: writer.food101(food / "images"), UsageError)
+    assert "train.txt cannot be read" in one_line(lambda: folders.food101(food / "images"), UsageError)
 
 
 def test_imagenet_is_read_by_its_folders(tmp_path):
     for name in ("train/n02/b.JPEG", "train/n01/a.JPEG", "train/n01/c.png", "val/n01/v.JPEG", "val/n02/w.JPEG"):
         picture(tmp_path / name.replace(".JPEG", ".jpeg"))
     (tmp_path / "train" / "n01" / "notes.txt").write_text("no image")
-    found = writer.imagenet(tmp_path)
+    found = folders.imagenet(tmp_path)
     assert [(p.name, label) for p, label in found["train"][0]] == [("a.jpeg", 0), ("c.png", 0), ("b.jpeg", 1)]
     assert [(p.name, label) for p, label in found["test"][0]] == [("v.jpeg", 0), ("w.jpeg", 1)]
     picture(tmp_path / "val" / "n03" / "x.jpeg")
-    assert "other classes (2, 3)" in one_line(lambda: writer.imagenet(tmp_path), UsageError)
-    assert "val/CLASS/" in one_line(lambda: writer.imagenet(tmp_path / "train"), UsageError)
+    assert "other classes (2, 3)" in one_line(lambda: folders.imagenet(tmp_path), UsageError)
+    assert "val/CLASS/" in one_line(lambda: folders.imagenet(tmp_path / "train"), UsageError)
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
@@ -334,7 +334,7 @@ def test_what_is_not_rgb_is_refused_before_anything_is_written(food, tmp_path, m
     assert f"1.jpg ({mode})" in message
     assert "--to-rgb" in message
     assert not (tmp_path / "data").exists()
-    paths, classes = writer.food101(food)["train"]
+    paths, classes = folders.food101(food)["train"]
     converted = Folder(paths, classes, None, True).scan("looking")
     assert [pixels.shape for pixels, _ in converted] == [(30, 40, 3), (30, 40, 3)]
 
@@ -346,14 +346,14 @@ def test_a_file_that_is_no_image_is_named(food, tmp_path, monkeypatch):
     bad.write_bytes(b"<html>")
     assert str(bad) in one_line(lambda: write_food(food, tmp_path), UsageError)
     bad.write_bytes(content[: len(content) // 2])  # its header is whole, which only decoding can tell
-    paths, classes = writer.food101(food)["train"]
+    paths, classes = folders.food101(food)["train"]
     assert f"{bad} cannot be decoded" in one_line(
         lambda: list(Folder(paths, classes, None, False).scan("")), UsageError
     )
 
 
 def test_a_folder_knows_its_sizes_and_what_it_holds(food):
-    paths, classes = writer.food101(food)["train"]
+    paths, classes = folders.food101(food)["train"]
 
     def read(**options):
         folder = Folder(paths, classes, options.get("side"), False).scan("looking")
@@ -440,8 +440,8 @@ def test_the_command_writes_what_is_missing_or_damaged_and_keeps_the_rest(food, 
     stated = Statement.of(path)
     assert (stated.images, stated.side, stated.classes) == (2, 24, ("apple_pie", "waffles"))
     found = all_of(Beton.open(path), 2)[0]
-    paths, classes = writer.food101(food)["train"]
-    expected = [pixels for pixels, _ in Folder(paths, classes, 24, False).scan("")]
+    paths, classes = folders.food101(food)["train"]
+    expected = [pixels for pixels, _ in Folder(folders.shuffled(paths), classes, 24, False).scan("")]
     assert np.array_equal(found[0].numpy(), np.stack(expected))
     assert found[1].tolist() == [1, 0]
     path.write_bytes(first[:-1])
@@ -459,8 +459,8 @@ def test_jpegs_are_decoded_too(food, tmp_path, ffcv):
     write_food(food, tmp_path, "--side", "24", "--quality", "95")
     path = beton_path(tmp_path / "data", "food101", "train")
     pixels, labels = all_of(Beton.open(path), 2)[0]
-    paths, classes = writer.food101(food)["train"]
-    expected = np.stack([pixels for pixels, _ in Folder(paths, classes, 24, False).scan("")])
+    paths, classes = folders.food101(food)["train"]
+    expected = np.stack([pixels for pixels, _ in Folder(folders.shuffled(paths), classes, 24, False).scan("")])
     assert abs(pixels.numpy().astype(float) - expected).mean() < 25  # of noise, the hardest there is
     assert labels.tolist() == [1, 0]
     assert Statement.of(path).encoding == "jpg 95"

@@ -13,6 +13,7 @@ import nas_methods
 from benchmark import evaluate
 from benchmark.errors import UsageError
 from benchmark.scoring import race
+from nas_methods import stamps
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "third_party_method"
 
@@ -155,10 +156,10 @@ def test_the_hash_covers_what_a_ranking_depends_on(install):
     install("many", {"many/__init__.py": "", "many/it.py": METHOD, "many/more.py": "x = 1"}, many="many.it:Elsewhere")
 
     def hashes():
-        return [nas_methods.code_of(name) for name in ("alone", "many")]
+        return [stamps.code_of(name) for name in ("alone", "many")]
 
     before = hashes()
-    assert before[0] == nas_methods.code_of(str(site / "alone.py"))
+    assert before[0] == stamps.code_of(str(site / "alone.py"))
     (site / "alone.py").write_text(METHOD.replace("A method", "# A method"))  # a docstring
     (site / "beside.py").write_text("x = 2")
     assert hashes() == before
@@ -174,7 +175,7 @@ def test_the_hash_knows_what_was_published_from_what_is_done(tmp_path):
     hashes = []
     for text in (METHOD, declared, declared.replace(": 1", ": 2"), declared.replace("VARIANTS", "OTHERS")):
         path.write_text(text)
-        hashes.append(nas_methods.code_of(str(path)))
+        hashes.append(stamps.code_of(str(path)))
     assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
 
 

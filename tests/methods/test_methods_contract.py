@@ -18,16 +18,15 @@ from benchmark.errors import UsageError
 from benchmark.scoring.ranking import ranking_json, read_ranking
 from benchmark.spaces import costs
 from benchmark.spaces.space import Config
-from benchmark.training import train
 from nas_methods import Task
 from nas_methods.alone import Alone
 from nas_methods.supernet import Sampler
 
 METHODS = nas_methods.built_in()
 CONSTANT = {"params"}  # which end in a line that says so, and rank nothing
-# Those that train one network for all paths at once, or one whose sizes are no path, so that no planted order of paths can show; what is planted for
-# them instead, their own tests look for.
-MIXING = ("darts", "diffstride", "dynopool", "shape_adaptor")
+# Those that train one network for all paths at once, one whose sizes are no path, or none at all, so that no planted order
+# of paths can show; what is planted for them instead, their own tests look for.
+MIXING = ("darts", "diffstride", "dynopool", "shape_adaptor", "zero_cost")
 
 # What else a method's options make of it: these must keep the contract as the defaults do.
 OPTIONS = {
@@ -158,7 +157,7 @@ def test_a_method_that_trains_can_be_stopped_and_resumed(ranked, name, tmp_path)
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_a_method_that_trains_can_be_killed_without_notice(ranked, name, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)  # a checkpoint is due at every chance
+    monkeypatch.setattr("benchmark.training.checkpoint.CHECKPOINT_SECONDS", -1.0)  # a checkpoint is due at every chance
     checkpoint = tmp_path / "search.pt"
     begun = []  # where each attempt began
     for kill_after in (3, 9):

@@ -1,6 +1,7 @@
 """The balanced mixture's formulas: balancing against an independent solution, temperatures, draws, memory."""
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import chisquare
 
 from benchmark.errors import UsageError
+from benchmark.recipe import is_implicit
 from nas_methods.mixture import TOLERANCE, Method, _balance, balance
 from nas_methods.spos import Method as Spos
 from nas_methods.supernet import Step
@@ -185,6 +187,17 @@ def test_inverse_temperature_rises_by_epoch():
     assert 1 / method.heat(step(epoch=399, epochs=400)) == pytest.approx(1 + 99 * 399 / 400)
     # fixed within an epoch, wherever in it
     assert {method.heat(step(i, 1000, 3, 10)) for i in range(300, 400)} == {1 / (1 + 99 * 3 / 10)}
+
+
+def test_the_end_of_the_inverse_temperature_is_an_option_that_old_rankings_do_not_state():
+    method = Method(inverse_end=150.0)
+    assert 1 / method.heat(step(epoch=0, epochs=75)) == 1
+    assert 1 / method.heat(step(epoch=75, epochs=75)) == pytest.approx(150)
+    (field,) = (f for f in fields(Method) if f.name == "inverse_end")
+    assert is_implicit(field, Method().inverse_end)
+    assert not is_implicit(field, 150.0)
+    with pytest.raises(UsageError, match=r"inverse_end is 0\.5"):
+        Method(inverse_end=0.5)
 
 
 @pytest.mark.parametrize("temperature", ["inverse", "linear"])

@@ -34,9 +34,11 @@ from benchmark.recipe import SearchRecipe
 from benchmark.running import files
 from benchmark.search import Search
 from benchmark.spaces import networks
-from benchmark.training import train
-from nas_methods import Busy, Stopped, alone, code_of, conet, short_training
+from benchmark.training import checkpoint, devices, train
+from benchmark.training.train import Training
+from nas_methods import Busy, Stopped, alone, conet, short_training
 from nas_methods.alone import Alone
+from nas_methods.stamps import code_of
 
 
 def sums(network):
@@ -49,9 +51,9 @@ def begun(monkeypatch):
     """The configurations whose training was begun or resumed, as they are."""
     seen, really = [], train.fitting
 
-    def counting(learner, config, *more):
-        seen.append(str(config))
-        return really(learner, config, *more)
+    def counting(fit, *more):
+        seen.append(str(fit.config))
+        return really(fit, *more)
 
     monkeypatch.setattr(train, "fitting", counting)
     return seen
@@ -95,8 +97,8 @@ def test_a_training_is_that_of_the_ground_truth_on_the_halves(monkeypatch):
     [found] = done
 
     dataset = Dataset("planted", *halves, 10, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "none")
-    steps = train.training(SPACE, SPACE[0], 5, dataclasses.replace(given, epochs=2), dataset, torch.device("cpu"))
-    results, _ = train.followed(steps, lambda fraction, facts: None)
+    two_epochs = dataclasses.replace(given, epochs=2)
+    results, _ = Training(SPACE, SPACE[0], 5, two_epochs, dataset, torch.device("cpu")).run()
     assert found.accuracy == pytest.approx([value / 100 for value in results["curves"]["test_accuracy"]], abs=1e-9)
     assert found.images == results["images"] == 64
     assert len(found.measured) == 2
@@ -225,7 +227,7 @@ def test_trainings_that_anything_else_decided_are_not_taken(begun, shelved, monk
     elif change == "rate":
         given["recipe"] = recipe(lr=0.05)
     elif change in ("data", "device"):
-        really = train.numerics
+        really = devices.numerics
         changed = {"data": {"dataset": {"checksum": "other"}}, "device": {"device": "other"}}[change]
         monkeypatch.setattr("planted.numerics", lambda *words: really(*words) | changed)
     elif change == "scipy":
@@ -265,11 +267,12 @@ import sys
 import time
 from pathlib import Path
 from test_short_training import brief
-from benchmark.training import train
+from benchmark.training import checkpoint
+from benchmark.training.checkpoint import Checkpoint
 from nas_methods import conet
 
-train.CHECKPOINT_SECONDS = -1.0
-save = train.Checkpoint.save
+checkpoint.CHECKPOINT_SECONDS = -1.0
+save = Checkpoint.save
 
 
 def save_and_stay(self, state):
@@ -278,7 +281,7 @@ def save_and_stay(self, state):
         time.sleep(600)
 
 
-train.Checkpoint.save = save_and_stay
+Checkpoint.save = save_and_stay
 conet.Method().rank(brief(checkpoint=Path(sys.argv[1])))
 """
 
@@ -314,7 +317,7 @@ def test_a_kill_between_record_and_sweep_leaves_nothing_behind(begun, tmp_path, 
     def killed(*words):
         raise Killed
 
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", -1.0)
     monkeypatch.setattr(alone.Shelf, "sweep", killed)
     with pytest.raises(Killed):
         short_training.Method().rank(brief(checkpoint=tmp_path / "search.pt"))

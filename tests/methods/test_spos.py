@@ -71,12 +71,13 @@ def test_each_block_draws_its_resolution_uniformly_and_by_itself():
             assert chisquare(pairs).pvalue > 0.0005, (block, other)
 
 
-def test_in_another_space_the_paths_are_its_own():
+def test_in_another_space_the_paths_are_its_own(capsys):
     space = load_space("resnet50-cifar100")
     other = task()
     other = type(other)(space, other.recipe, 0, "cpu", other.load)
     assert Method().start(other)["paths"] == 560
     assert EVERY.start(other)["paths"] == 4**16
+    assert "4,294,967,296 paths, 16 layers at 4 resolutions of resnet50-cifar100" in capsys.readouterr().err
     assert EVERY.path(space, 4**16 - 1) == (0,) + 16 * (3,)
     assert Method().path(space, 559) == space[559].path
 

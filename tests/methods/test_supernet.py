@@ -15,7 +15,7 @@ from benchmark.datasets import crops
 from benchmark.errors import Failure
 from benchmark.spaces import networks
 from benchmark.streams import stream
-from benchmark.training import engine, train
+from benchmark.training import checkpoint, engine
 from nas_methods import Stopped, mixture, spos, supernet
 from nas_methods.supernet import Sampler, search
 
@@ -144,7 +144,7 @@ def test_stopped_at_every_kth_chance_and_resumed_the_result_is_the_same(tmp_path
 
 def test_killed_without_notice_it_goes_on_from_the_last_checkpoint(tmp_path, monkeypatch):
     undisturbed = search(mixture.Method(M=2), task())
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)  # one checkpoint after every iteration
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", -1.0)  # one checkpoint after every iteration
     rest = []
 
     def run(die_after):
@@ -189,7 +189,7 @@ def test_a_checkpoint_of_another_search_is_not_resumed(tmp_path, capsys):
 def test_learning_rates_of_all_models_step_together(monkeypatch):
     rates, of_model = [], []
 
-    class Spy(train.Learner):
+    class Spy(engine.Learner):
         def learn(self, x, y, path, rate):
             result = super().learn(x, y, path, rate)
             [group] = self.optimizer.param_groups
@@ -222,7 +222,7 @@ def test_only_the_drawn_model_learns():
     ]
     assert same == [True, True, False]
     # Model 0, which `assign` names by default, was never trained: it scores as it came.
-    untrained = train.Learner(fresh[0], recipe(), torch.device("cpu"))
+    untrained = engine.Learner(fresh[0], recipe(), torch.device("cpu"))
     assert scores[5] == supernet.evaluate_configuration(untrained, task(), 5, unused_epoch=6)
 
 
@@ -341,7 +341,7 @@ def test_the_real_network_is_calibrated_by_hand_alike():
     network = networks.ResNet(SPACE, affine=False)
     networks.initialise(network, 0)
     given = task(recipe=recipe(epochs=1))
-    learner = train.Learner(network, recipe(), torch.device("cpu"))
+    learner = engine.Learner(network, recipe(), torch.device("cpu"))
     found = supernet.evaluate_configuration(learner, given, 0, unused_epoch=1)
     with torch.no_grad():
         assert found == by_hand_score(network, given, 0, "calibrated")

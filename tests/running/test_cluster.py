@@ -13,7 +13,7 @@ from benchmark.errors import Failure, UsageError
 from benchmark.running import cluster, node
 from benchmark.running.cluster import Queue, Settings
 from benchmark.running.files import claim
-from benchmark.running.launch import Outcome, launch
+from benchmark.running.launch import Outcome, Workers, launch
 from benchmark.running.node import Marked, Task, after_a_task, last_line
 
 SLURM = Path(__file__).resolve().parents[2] / "slurm"
@@ -196,7 +196,7 @@ def test_hidden_partitions_are_asked_for_too(queue, slurm):
 def test_a_task_submitted_from_inside_a_job_inherits_nothing_of_it(queue, inherited, monkeypatch, tmp_path):
     pytest.importorskip("submitit")
     before = dict(os.environ)
-    launch(Kept(tmp_path), ["d"], processes=1, where="slurm", queue=queue)
+    launch(Kept(tmp_path), ["d"], Workers(1), queue=queue)
     seen = inherited()
     assert {name: seen.get(name) for name in OURS} == OURS
     assert not seen.keys() & (OF_THE_USER | OF_THE_PARENT).keys()
@@ -210,7 +210,7 @@ def test_who_pays_may_come_from_the_environment_and_nothing_else_and_the_setting
     pytest.importorskip("submitit")
     for name in ("ACCOUNT", "PARTITION", "QOS", "RESERVATION", "ARRAY_INX", "EXPORT", "TIMELIMIT", "CLUSTERS"):
         monkeypatch.setenv(f"SBATCH_{name}", "theirs")
-    launch(Kept(tmp_path), ["d"], processes=1, where="slurm", queue=Queue(queue.folder, settings))
+    launch(Kept(tmp_path), ["d"], Workers(1), queue=Queue(queue.folder, settings))
     owned = {"SBATCH_PARTITION", "SBATCH_RESERVATION"} if settings.partition else set()
     taken = {"SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_RESERVATION"} - owned
     assert {name for name in inherited() if name.startswith("SBATCH_")} == taken
@@ -224,7 +224,7 @@ def test_where_srun_is_missing_nothing_is_submitted(queue, slurm, monkeypatch, t
         (tmp_path / "bin" / name).symlink_to(shutil.which(name))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with pytest.raises(UsageError, match="this machine has no srun"):
-        launch(Kept(tmp_path), ["d"], processes=1, where="slurm", queue=queue)
+        launch(Kept(tmp_path), ["d"], Workers(1), queue=queue)
     assert [path.stem for path in (queue.folder / "arrays").iterdir()] == ["nbp-1"]
     assert not any(call.startswith("sbatch") for call in slurm.calls())
 
@@ -306,7 +306,7 @@ def test_submitting_again_lets_a_refused_task_go_and_says_so_where_asked(queue, 
     assert told == "  refused by a node and held: 7_0, 7_1 (the command that submitted them lets them go)"
     for code in (0, 1):  # where it may not, the rest is submitted all the same
         slurm("scontrol", f'[ "$1" = show ] || exit {code}; echo MaxArraySize = 1001')
-        assert launch(Kept(tmp_path), ["a", "c"], processes=1, where="slurm", queue=queue).queued == []
+        assert launch(Kept(tmp_path), ["a", "c"], Workers(1), queue=queue).queued == []
     assert slurm.calls().count("scontrol release 7_0") == slurm.calls().count("scontrol release 7_1") == 2
 
 
@@ -394,7 +394,7 @@ def test_what_a_task_finishes_while_slurm_is_asked_is_not_submitted_again(queue,
     slurm("scontrol", "echo MaxArraySize = 1001")
     slurm("sbatch", "echo Submitted batch job 8")
     slurm("srun", "")
-    outcome = launch(Kept(tmp_path), ["a", "c", "d"], processes=1, where="slurm", queue=queue)
+    outcome = launch(Kept(tmp_path), ["a", "c", "d"], Workers(1), queue=queue)
     assert outcome.queued == [2]  # a is queued, c done
     submitted = [json.loads(path.read_text())["tasks"] for path in (queue.folder / "arrays").glob("*.json")]
     assert sorted(submitted) == [[["a", "b"], ["c"]], [["d"]]]
@@ -412,13 +412,13 @@ def inside(monkeypatch):
 
 
 def task_of(queue, run, names=("a", "b")):
-    return Task(queue.folder, "nbp-1", 0, list(names), list(names), run, None, {"processes": 1}, 2)
+    return Task(queue.folder, "nbp-1", 0, list(names), list(names), run, None, Workers(1), 2)
 
 
 def test_a_failing_item_is_tried_again_alone_and_only_so_often(queue, inside):
     groups = []
 
-    def run(function, items, **how):
+    def run(function, items, workers, **how):
         groups.append([name for name, _ in items])
         bad = {position: "broken" for position, (name, _) in enumerate(items) if name == "b"}
         return Outcome(failed=bad)
@@ -520,8 +520,3 @@ def test_a_cause_is_looked_for_in_the_latest_attempt_only(tmp_path):
 
 def test_the_last_line_of_no_log_is_empty(tmp_path):
     assert last_line(tmp_path / "none") == ""
-
-
-def test_slurm_needs_a_queue():
-    with pytest.raises(ValueError, match="queue"):
-        launch(fails_on_c, [1], processes=1, where="slurm")

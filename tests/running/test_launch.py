@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.running.launch import LEAN_ENVIRONMENT, Spoiled, _work, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
+from benchmark.running.worker import Spoiled, work
 
 PATIENCE = 300  # seconds after which something that must happen counts as not happening
 
@@ -141,6 +142,13 @@ def die_after_the_end(item, report, stop):
     return True
 
 
+def lie_still_after_the_end(item, report, stop):
+    report(os.getpid())
+    if item == 0:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGSTOP)).start()
+    return True
+
+
 def talkative(item, report, stop):
     while True:
         report("still here")
@@ -182,10 +190,10 @@ def interrupt_the_receiver(item, report, stop):
     return SlowTruth(folder)
 
 
-def heard(function, items, **options):
+def heard(function, items, workers, **options):
     """The outcome, and what was reported as (position, news), in order of arrival."""
     news = []
-    outcome = launch(function, items, report=lambda position, what: news.append((position, what)), **options)
+    outcome = launch(function, items, workers, report=lambda position, what: news.append((position, what)), **options)
     return outcome, news
 
 
@@ -193,7 +201,7 @@ def heard(function, items, **options):
 
 
 def test_one_process_runs_all_items_in_their_order():
-    outcome, news = heard(square, [3, 1, 2], processes=1)
+    outcome, news = heard(square, [3, 1, 2], Workers(1))
     assert news == [(0, 9), (1, 1), (2, 4)]
     assert outcome.done == [0, 1, 2]
     assert outcome.failed == {}
@@ -201,14 +209,14 @@ def test_one_process_runs_all_items_in_their_order():
 
 
 def test_several_processes_run_every_item_once():
-    outcome, news = heard(square, list(range(9)), processes=2)
+    outcome, news = heard(square, list(range(9)), Workers(2))
     assert sorted(news) == [(i, i * i) for i in range(9)]
     assert sorted(outcome.done) == list(range(9))
     assert outcome.failed == {}
 
 
 def test_no_more_than_so_many_run_at_once_and_processes_are_used_again(tmp_path):
-    outcome, news = heard(alone_or_not, [(i, str(tmp_path)) for i in range(8)], processes=2)
+    outcome, news = heard(alone_or_not, [(i, str(tmp_path)) for i in range(8)], Workers(2))
     assert len(outcome.done) == 8
     together, pids = zip(*(what for _, what in news), strict=True)
     assert max(together) <= 2
@@ -217,13 +225,13 @@ def test_no_more_than_so_many_run_at_once_and_processes_are_used_again(tmp_path)
 
 
 def test_no_items_need_no_process():
-    outcome, news = heard(square, [], processes=4)
+    outcome, news = heard(square, [], Workers(4))
     assert (outcome.done, outcome.failed, outcome.interrupted, news) == ([], {}, False, [])
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_failures_and_deaths_take_down_their_item_only(processes):
-    outcome = launch(fail_on_odd, list(range(11)), processes=processes)
+    outcome = launch(fail_on_odd, list(range(11)), Workers(processes))
     assert sorted(outcome.done) == [0, 2, 4, 6, 8, 10]
     assert sorted(outcome.failed) == [1, 3, 5, 7, 9]
     assert all("\n" not in why for why in outcome.failed.values())
@@ -237,7 +245,7 @@ def test_failures_and_deaths_take_down_their_item_only(processes):
 
 def test_a_held_item_is_tried_again_and_delays_no_other(tmp_path):
     items = [(name, str(tmp_path)) for name in ("held", "a", "b")]
-    outcome = launch(busy_until_third, items, processes=1)
+    outcome = launch(busy_until_third, items, Workers(1))
     assert outcome.done == [1, 2, 0]
     assert (tmp_path / "held").read_text() == "xxx"
 
@@ -247,7 +255,26 @@ def test_a_worker_that_dies_between_two_items_fails_neither():
         if position == 0:
             assert all_gone([pid])  # meanwhile the worker ends the item and dies; the next item finds nobody
 
-    outcome = launch(die_after_the_end, [0, 1, 2], processes=1, report=slow_reader)
+    outcome = launch(die_after_the_end, [0, 1, 2], Workers(1), report=slow_reader)
+    assert outcome.done == [0, 1, 2]
+    assert outcome.failed == {}
+
+
+def stopped(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system does not say which processes are stopped")
+def test_an_item_that_a_dying_worker_was_sent_and_never_began_is_given_to_the_next():
+    def slow_reader(position, pid):
+        if position == 0:
+            until = time.monotonic() + PATIENCE
+            while not stopped(pid) and time.monotonic() < until:
+                time.sleep(0.01)
+            # It has ended item 0, and lies still: item 1 is sent to it now, which it will not live to begin.
+            threading.Timer(1, os.kill, (pid, signal.SIGKILL)).start()
+
+    outcome = launch(lie_still_after_the_end, [0, 1, 2], Workers(1), report=slow_reader)
     assert outcome.done == [0, 1, 2]
     assert outcome.failed == {}
 
@@ -256,7 +283,7 @@ def test_a_worker_that_dies_between_two_items_fails_neither():
 
 
 def test_the_deadline_stops_what_runs_and_starts_no_more():
-    outcome, news = heard(until_stopped, ["slow"] * 4, processes=2, deadline=time.monotonic() + 2)
+    outcome, news = heard(until_stopped, ["slow"] * 4, Workers(2), deadline=time.monotonic() + 2)
     assert outcome.done == []
     assert outcome.failed == {}
     assert not outcome.interrupted
@@ -264,19 +291,19 @@ def test_the_deadline_stops_what_runs_and_starts_no_more():
 
 
 def test_a_deadline_that_is_never_reached_changes_nothing():
-    outcome, _ = heard(square, [1, 2], processes=1, deadline=time.monotonic() + 1000)
+    outcome, _ = heard(square, [1, 2], Workers(1), deadline=time.monotonic() + 1000)
     assert outcome.done == [0, 1]
 
 
 SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from benchmark.running.launch import launch
+from benchmark.running.launch import Workers, launch
 import test_launch
 
 if __name__ == "__main__":
     report = lambda position, pid: print(pid, flush=True)
-    outcome = launch(getattr(test_launch, sys.argv[2]), sys.argv[3:], processes=2, report=report)
+    outcome = launch(getattr(test_launch, sys.argv[2]), sys.argv[3:], Workers(2), report=report)
     print(json.dumps([outcome.done, outcome.failed, outcome.interrupted]))
 """
 
@@ -358,7 +385,7 @@ def test_a_storm_of_notices_does_not_stop_a_worker_in_its_handler(tmp_path):
         stuck[0].start()
 
     stuck = []
-    assert launch(until_stormed, [str(enough)], processes=1, report=storm).done == [0]
+    assert launch(until_stormed, [str(enough)], Workers(1), report=storm).done == [0]
     stuck[0].cancel()  # later, the number may be another process's
 
 
@@ -407,11 +434,12 @@ def test_a_worker_whose_parent_has_hung_up_goes_without_a_word(capfd):
     """Which is what a second Ctrl-C does to it, in the moment before it kills it."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    worker = context.Process(target=_work, args=(talkative, [None], theirs), daemon=True)
+    worker = context.Process(target=work, args=(talkative, [None], theirs), daemon=True)
     worker.start()
     theirs.close()
     ours.send(0)
-    assert ours.recv() == ("began", -1, None)
+    assert ours.recv() == ("ready", -1, None)
+    assert ours.recv() == ("took", 0, None)
     assert ours.recv() == ("news", 0, "still here")
     ours.close()
     worker.join(timeout=PATIENCE)
@@ -437,9 +465,8 @@ def test_the_environment_reaches_workers_before_their_code_and_leaves_the_parent
     outcome = launch(
         environment_of_worker,
         [0],
-        processes=1,
         # PYTHONHASHSEED is read when Python starts: flag 0 says that it was there in time
-        environment={"LAUNCH_TEST": "given", "PYTHONHASHSEED": "0"} | LEAN_ENVIRONMENT,
+        Workers(1, environment={"LAUNCH_TEST": "given", "PYTHONHASHSEED": "0"} | LEAN_ENVIRONMENT),
         report=lambda position, news: during.append((news, dict(os.environ))),
     )
     assert outcome.done == [0]
@@ -449,7 +476,7 @@ def test_the_environment_reaches_workers_before_their_code_and_leaves_the_parent
 
 def test_signals_are_handled_as_before_afterwards():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    launch(square, [1], processes=1)
+    launch(square, [1], Workers(1))
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
@@ -458,7 +485,7 @@ def test_signals_are_handled_as_before_afterwards():
 
 def test_items_of_a_process_with_slots_take_turns():
     seen = []
-    outcome = launch(both_at_once, [0, 1], processes=1, slots=2, report=lambda _, news: seen.append(news))
+    outcome = launch(both_at_once, [0, 1], Workers(1, 2), report=lambda _, news: seen.append(news))
     assert sorted(outcome.done) == [0, 1]
     assert sorted(item for item, _ in seen) == [0, 1]
     assert len({process for _, process in seen}) == 1
@@ -466,14 +493,14 @@ def test_items_of_a_process_with_slots_take_turns():
 
 def test_a_process_takes_another_item_only_where_there_is_room():
     seen = []
-    outcome = launch(OneByOne(), [0, 1, 2], processes=1, slots=3, report=lambda _, news: seen.append(news))
+    outcome = launch(OneByOne(), [0, 1, 2], Workers(1, 3), report=lambda _, news: seen.append(news))
     assert sorted(outcome.done) == [0, 1, 2]
     assert set(seen) == {1}
 
 
 @pytest.mark.parametrize(("how", "why"), [("fault", "the device is broken"), ("silently", "code 9")])
 def test_the_neighbours_of_an_item_that_ends_its_process_are_done_all_the_same(how, why):
-    outcome = launch(spoils, [(number, how) for number in range(4)], processes=1, slots=2)
+    outcome = launch(spoils, [(number, how) for number in range(4)], Workers(1, 2))
     assert sorted(outcome.done) == [1, 2, 3]
     assert list(outcome.failed) == [0]
     assert why in outcome.failed[0]
@@ -487,7 +514,7 @@ def leaves(item, report, stop):
 
 def test_each_end_of_a_process_is_called_by_its_name():
     ends = [("sys.exit", 3), ("sys.exit", 0), ("os._exit", 3), ("kill", signal.SIGSEGV), ("kill", signal.SIGKILL)]
-    failed = launch(leaves, ends, processes=1).failed
+    failed = launch(leaves, ends, Workers(1)).failed
     assert [failed[place] for place in range(5)] == [
         "it ended with sys.exit(3) where an answer was expected",
         "it ended with sys.exit(0) where an answer was expected",
@@ -498,10 +525,26 @@ def test_each_end_of_a_process_is_called_by_its_name():
 
 
 def test_a_program_without_a_main_guard_is_told_of_it(tmp_path, run_python):
-    text = "from benchmark.running.launch import launch\nfrom test_launch import leaves\n"
-    (tmp_path / "own.py").write_text(f"{text}print(launch(leaves, [('sys.exit', 3)], processes=1).failed[0])\n")
+    text = "from benchmark.running.launch import Workers, launch\nfrom test_launch import leaves\n"
+    (tmp_path / "own.py").write_text(f"{text}print(launch(leaves, [('sys.exit', 3)], Workers(1)).failed[0])\n")
     (tmp_path / "test_launch.py").write_text("def leaves(item, report, stop): pass\n")
     done = run_python("own.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("its process ended with code 1 before it could begin")
     assert 'if __name__ == "__main__":' in done.stdout
+
+
+class Unsaid(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+
+def fails_oddly(item, report, stop):
+    raise Unsaid if item == 1 else ValueError("long" * 10**6)
+
+
+def test_an_exception_without_a_text_and_one_of_a_book_are_told_in_a_line():
+    outcome, _ = heard(fails_oddly, [1, 2], Workers(1))
+    assert outcome.failed[0].startswith("Unsaid: its text cannot be had, ValueError (")
+    assert outcome.failed[1].startswith("ValueError: longlong")
+    assert len(outcome.failed[1]) < 2500

@@ -25,6 +25,21 @@ def test_time_left_follows_the_work_and_the_rate_follows_this_process(monkeypatc
     assert second == "training: 75.0% · 1/2 done · [4,3,3] seed 0 · epoch 2 · 100 images/s · 7 s left"
 
 
+def test_time_left_is_a_range_where_the_machine_has_become_slower(monkeypatch, capsys):
+    news = [(0.0, 0, {"fraction": 0.0})]
+    news += [(float(t), 0, {"fraction": t / 1000}) for t in range(10, 101, 10)]  # 1 per mille a second
+    news += [(100.0 + t, 0, {"fraction": 0.1 + t / 10000}) for t in range(10, 101, 10)]  # a tenth of it
+    lines = lines_of(monkeypatch, capsys, news, [1.0], ["a"])
+    assert lines[10].endswith("15 min left")  # as fast as ever: one number
+    # 11 % in 200 s, of which 1 % in the later 100: 89 % take 27 min at the one rate, 2.5 h at the other
+    assert lines[-1].endswith("27 min to 2.5 h left")
+
+
+def test_time_left_bears_a_standstill(monkeypatch, capsys):
+    news = [(0.0, 0, {"fraction": 0.0}), (10.0, 0, {"fraction": 0.5}), (100.0, 0, {"fraction": 0.5})]
+    assert lines_of(monkeypatch, capsys, news, [1.0], ["a"])[-1].endswith("2 min left")  # 100 s, at the only rate known
+
+
 def test_waiting_for_another_process_is_said_once(monkeypatch, capsys):
     news = [(1.0, 1, None), (2.0, 1, None), (3.0, 0, None)]
     assert lines_of(monkeypatch, capsys, news, [1.0, 1.0], ["a", "b"]) == ["another process is at b: waiting for it"]

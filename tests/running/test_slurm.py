@@ -15,7 +15,7 @@ import pytest
 from benchmark.errors import Failure
 from benchmark.running import slurm
 from benchmark.running.cluster import Queue, Settings
-from benchmark.running.launch import launch
+from benchmark.running.launch import Workers, launch
 
 pytestmark = pytest.mark.slurm
 
@@ -164,10 +164,10 @@ def test_a_thousand_items_in_several_arrays_each_done_once(tmp_path, dev_cluster
     queue = Queue(tmp_path / "queue", settings, name=lambda item: f"{item[0]:04d}", together=125)
     (tmp_path / "out").mkdir()
     items = [(number, str(tmp_path / "out")) for number in range(1000)]
-    first = launch(note, items, processes=1, where="slurm", queue=queue)
+    first = launch(note, items, Workers(1), queue=queue)
     assert first.queued == list(range(1000))
     assert len({task.label for task in queue.tasks()}) == 3  # of 8 tasks, 3 at most in each
-    again = launch(note, items, processes=1, where="slurm", queue=queue)
+    again = launch(note, items, Workers(1), queue=queue)
     assert again.queued == []
     (tmp_path / "out" / "go").touch()
     ended(queue)
@@ -187,15 +187,15 @@ def test_from_inside_a_job_and_with_options_in_the_environment_a_single_task_is_
     for name, value in (options | parent | {"SLURM_CLUSTERS": "another", "SCANCEL_STATE": "SUSPENDED"}).items():
         monkeypatch.setenv(name, value)
     queue, items = replace(queue, name=lambda item: str(item[0])), [(0, str(tmp_path))]
-    assert launch(note, items, processes=1, where="slurm", queue=queue).queued == [0]
-    assert launch(note, items, processes=1, where="slurm", queue=queue).queued == []
+    assert launch(note, items, Workers(1), queue=queue).queued == [0]
+    assert launch(note, items, Workers(1), queue=queue).queued == []
     until(lambda: [task for task in queue.tasks() if task.running])
     (tmp_path / "go").touch()
     ended(queue)
     assert calls(tmp_path) == {"0": 1}
     assert queue.failed() == {}
     (tmp_path / "go").unlink()
-    assert launch(note, [(2, str(tmp_path))], processes=1, where="slurm", queue=queue).queued == [0]
+    assert launch(note, [(2, str(tmp_path))], Workers(1), queue=queue).queued == [0]
     assert queue.cancel() == 1
     ended(queue)
     assert calls(tmp_path) == {"0": 1}
@@ -205,16 +205,14 @@ def test_a_killed_task_that_was_submitted_from_inside_a_job_has_its_failure_coun
     for name, value in {"SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "5"}.items():
         monkeypatch.setenv(name, value)
     named = replace(queue, name=lambda item: str(item[0]))
-    assert launch(hungry, [(1, str(tmp_path))], processes=1, where="slurm", queue=named).queued == [0]
+    assert launch(hungry, [(1, str(tmp_path))], Workers(1), queue=named).queued == [0]
     ended(named)
     assert len(named.failed_for_good()["1"]) == named.settings.attempts
 
 
 def test_preempted_tasks_keep_what_they_have_and_go_on(tmp_path, queue, dev_cluster):
     items = [(number, str(tmp_path)) for number in range(4)]
-    launch(
-        count, items, processes=1, where="slurm", queue=Queue(queue.folder, queue.settings, lambda item: str(item[0]))
-    )
+    launch(count, items, Workers(1), queue=Queue(queue.folder, queue.settings, lambda item: str(item[0])))
     until(lambda: all(attempts(tmp_path, number) for number in range(4)))
     slurm.ask_slurm("sbatch", "--partition=urgent", "--nodes=4", "--mem=3000", "--output=/dev/null", "--wrap=sleep 1")
     until(lambda: all(len(attempts(tmp_path, number)) == 2 for number in range(4)))
@@ -232,7 +230,7 @@ def test_what_fails_by_itself_is_named_and_spoils_nothing_else(tmp_path, queue):
     four = Queue(queue.folder, queue.settings, lambda item: f"item{item[0]}", together=4)
     items = [(number, str(tmp_path)) for number in range(4)]
     (tmp_path / "go").touch()
-    launch(hungry, items, processes=4, where="slurm", queue=four)
+    launch(hungry, items, Workers(4), queue=four)
     ended(four)
     failed = four.failed_for_good()
     assert sorted(failed) == ["item1", "item2"]
@@ -243,7 +241,7 @@ def test_what_fails_by_itself_is_named_and_spoils_nothing_else(tmp_path, queue):
     done = calls(tmp_path)
     assert sorted(done) == ["0", "3"]
     # and it stays failed until somebody wants it again
-    assert launch(hungry, items[1:3], processes=1, where="slurm", queue=four).queued == []
+    assert launch(hungry, items[1:3], Workers(1), queue=four).queued == []
     four.again()
     assert four.failed() == {}
 
@@ -251,14 +249,14 @@ def test_what_fails_by_itself_is_named_and_spoils_nothing_else(tmp_path, queue):
 def test_a_cancelled_task_stays_away_and_can_be_submitted_again(tmp_path, queue):
     named = Queue(queue.folder, queue.settings, lambda item: str(item[0]))
     items = [(0, str(tmp_path))]
-    launch(count, items, processes=1, where="slurm", queue=named)
+    launch(count, items, Workers(1), queue=named)
     until(lambda: attempts(tmp_path, 0))
     assert named.cancel() == 1
     ended(named)
     kept = int((tmp_path / "0.count").read_text())
     assert 0 < kept < 40
     (tmp_path / "go").touch()
-    assert launch(count, items, processes=1, where="slurm", queue=named).queued == [0]
+    assert launch(count, items, Workers(1), queue=named).queued == [0]
     ended(named)
     assert [int(done) for done, *_ in attempts(tmp_path, 0)] == [0, kept]
 

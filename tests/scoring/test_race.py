@@ -13,7 +13,7 @@ from test_evaluate import SMALL, SPACE, table_at
 import nas_methods
 from benchmark import cli, evaluate, load_table
 from benchmark.errors import UsageError
-from benchmark.running import launch
+from benchmark.running import launch, worker
 from benchmark.scoring import race
 from benchmark.tables.published import BEST, DEFAULT, ROWS, Published, Variant
 from tests.machine import FAST
@@ -52,7 +52,7 @@ CONSTANT = PLAIN.replace("config.layers[self.layer] + 0.0", "1.0")
 OUTSIDE = PLAIN.replace("for config in task.space)", "for config in task.space), pick='012220220'")
 
 
-def here(function, items, *, deadline, **_):
+def here(function, items, workers, *, deadline, **_):
     """`launch` without processes, each of which would import torch."""
     outcome = launch.Outcome()
     for position, item in enumerate(items):
@@ -61,7 +61,7 @@ def here(function, items, *, deadline, **_):
                 if function(item, lambda news: None, lambda: False):
                     outcome.done.append(position)
             except Exception as error:
-                outcome.failed[position] = launch._one_line(error)
+                outcome.failed[position] = worker._one_line(error)
     return outcome
 
 

@@ -16,7 +16,7 @@ from benchmark.scoring.kendall import kendall
 from benchmark.scoring.noise import estimates, redraw
 from benchmark.scoring.scores import top_of, tops_of
 from benchmark.spaces.costs import macs, parameters
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 
 SPACE = load_space()
 PUBLISHED = load_table("published")
@@ -25,7 +25,7 @@ MACS = [macs(SPACE, config) for config in SPACE]
 
 
 def table_of(rows, name="t", dataset="cifar10", space=SPACE, checksum=None):
-    return GroundTruth.from_rows(name, space, rows, dataset=dataset, checksum=checksum)
+    return GroundTruth.from_rows(name, space, rows, Origin(dataset, checksum))
 
 
 def seeded(spread=0.1, n=3, means=MEANS):

@@ -140,6 +140,58 @@ def test_pairing_narrows_the_interval():
     assert width[0] < width[1] / 3
 
 
+def test_many_verdicts_are_adjusted_for_how_many_they_are():
+    """Methods that are equal by construction: 45 pairs, of which some say better or worse by luck alone."""
+    rng = np.random.default_rng(2)
+    equal = {f"m{i}": [ranking(rng.permutation(36).astype(float))] for i in range(10)}
+    found = versus.verdicts(equal, TABLE)
+    assert list(found) == [(f"m{i}", f"m{j}") for i in range(10) for j in range(i + 1, 10)]
+    alone = [v for v in found.values() if v.word != "unresolved"]
+    assert alone  # so that there is something to adjust
+    assert all(v.adjusted_word == "unresolved" for v in found.values())
+    assert all(v.adjusted >= v.p for v in found.values())
+    said = versus.in_words(found.values())
+    assert said.startswith(f"Of 45 verdicts {len(alone)} say better or worse, each at 95 % on its own")
+    assert "Adjusted for how many they are (Holm, 1979), 0 do" in said
+
+
+def test_what_is_clear_stands_among_many():
+    """Draws grow with the pairs: with 2,000 the least p, 0.001, could not be told from luck among 66."""
+    rng = np.random.default_rng(2)
+    several = {f"m{i}": [ranking(rng.permutation(36).astype(float))] for i in range(11)} | {"true": [ranking(MEANS)]}
+    found = versus.verdicts(several, TABLE)
+    assert {v.adjusted_word for (_, other), v in found.items() if other == "true"} == {"worse"}
+    assert min(v.p for v in found.values()) < 0.05 / len(found)
+
+
+def test_one_of_many_verdicts_is_the_verdict_on_its_own():
+    sharp, blunt = [blurred(0.2, s) for s in range(3)], [blurred(2.0, s) for s in range(2)]
+    found = versus.verdicts({"a": sharp, "b": blunt, "c": [blurred(1.0, 9)]}, TABLE)
+    alone = versus.verdict(sharp, blunt, TABLE)
+    assert (found["a", "b"].difference, found["a", "b"].interval) == (alone.difference, alone.interval)
+    assert (alone.adjusted, alone.adjusted_word) == (None, "better")
+    assert versus.verdicts({"a": sharp}, TABLE) == {}
+    assert versus.in_words([]).startswith("Of 0 verdicts 0 ")
+
+
+def test_p_is_the_share_of_draws_on_the_other_side():
+    one = [blurred(1.0, 1)]
+    assert versus.verdict(one, one, TABLE).p == 1.0
+    assert versus.verdict([ranking(MEANS)], [ranking(-MEANS)], TABLE).p == pytest.approx(2 / 2001)
+    # the interval and p are two readings of the same draws: 0 lies at the interval's edge where p is 5 %
+    for seed in range(6):
+        found = versus.verdict(one, [blurred(1.5, seed)], TABLE)
+        assert (found.p < 0.05) == (found.word != "unresolved") or abs(found.p - 0.05) < 0.003
+
+
+def test_holm_by_hand():
+    """0.01, 0.04, 0.03, 0.005 times 3, 1, 2, 4, then no smaller than those before: 0.04 gets the 0.06 of 0.03."""
+    assert versus.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert versus.holm([0.6, 0.7]) == [1.0, 1.0]
+    assert versus.holm([]) == []
+    assert versus.holm([0.05]) == [0.05]
+
+
 def test_entrants_are_named_by_what_differs():
     scores = list(range(36))
     given = [ranking(scores, M=1, decay=0.9), ranking(scores, M=4, decay=0.9), ranking(scores, 1, M=4, decay=0.9)]

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.errors import UsageError
 from benchmark.spaces.costs import macs, parameters, path_macs
 from benchmark.spaces.networks import ResNet
-from benchmark.spaces.space import load_space
+from benchmark.spaces.space import Config, PoolingSpace, load_space
 
 SPACE = load_space()
 
@@ -61,12 +62,65 @@ def test_more_classes_widen_the_last_layer_alone():
     assert macs(SPACE, "[4,3,3]", classes=100) - macs(SPACE, "[4,3,3]") == 90 * 64
 
 
-def test_other_spaces_cannot_be_costed_yet():
-    other = load_space("resnet18-cifar10")
-    with pytest.raises(UsageError, match="resnet18-cifar10 can be enumerated but not trained or costed yet"):
+def test_a_space_without_a_backbone_cannot_be_costed():
+    other = PoolingSpace("odd", (2, 1), 2, Config((1, 1)), "synthetic")
+    with pytest.raises(UsageError, match="odd can be enumerated but not trained or costed yet"):
         macs(other, other.default)
-    with pytest.raises(UsageError, match="resnet18-cifar10 can be enumerated but not trained or costed yet"):
+    with pytest.raises(UsageError, match="odd can be enumerated but not trained or costed yet"):
         parameters(other)
+
+
+# The other spaces: parameters, millions of MACs of the default, of the fewest and the most (with who has them), the mean.
+OTHERS = {
+    "resnet18-cifar10": (11_173_962, 555.42272, 201.52832, "[1,1,1,6]", 2241.532928, "[6,1,1,1]", 626.9599451),
+    "resnet50-cifar100": (23_705_252, 1222.516736, 398.139392, "[1,1,1,14]", 10609.369088, "[14,1,1,1]", 2047.4006967),
+    "resnet50-food101": (23_714_981, 3856.132096, 1556.064256, "[1,1,1,13]", 32603.367424, "[13,1,1,1]", 7049.9458757),
+    "resnet18-imagenet": (11_689_512, 1814.073344, 980.750336, "[1,1,1,5]", 6977.785856, "[5,1,1,1]", 2415.6348416),
+}
+CLASSES = {"resnet18-cifar10": 10, "resnet50-cifar100": 100, "resnet50-food101": 101, "resnet18-imagenet": 1000}
+EACH = pytest.mark.parametrize("name", OTHERS)
+
+
+@EACH
+def test_costs_of_the_other_spaces_are_those_of_the_specification(name):
+    count, default, least, who_least, most, who_most, mean = OTHERS[name]
+    space, classes = load_space(name), CLASSES[name]
+    values = {config: macs(space, config, classes) / 1e6 for config in space}
+    assert parameters(space, classes=classes) == count
+    assert values[space.default] == pytest.approx(default, abs=1e-9)
+    assert min(values.values()) == values[Config.parse(who_least)] == pytest.approx(least, abs=1e-9)
+    assert max(values.values()) == values[Config.parse(who_most)] == pytest.approx(most, abs=1e-9)
+    assert sum(values.values()) / len(values) == pytest.approx(mean, abs=1e-6)
+
+
+@EACH
+def test_costs_of_every_configuration_of_the_other_spaces_are_those_of_the_real_network(name):
+    """torch counts the first layer, every block at every resolution and the head; a configuration is a sum of them."""
+    space, classes = load_space(name), CLASSES[name]
+    side = space.backbone.side
+
+    def counted(call, *inputs):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            call(*inputs)
+        return counter.get_total_flops()
+
+    with FakeTensorMode():  # shapes without numbers
+        network = ResNet(space, classes).eval()
+        image = torch.zeros(1, 3, side, side)
+        fixed = counted(network.stem, image) + counted(network.head, torch.zeros(1, space.backbone.features, 4, 4))
+        before = [channels for channels, _, _ in space.backbone.blocks][-len(network.blocks) :]
+        blocks = [
+            [counted(block, torch.zeros(1, channels, space.sizes[0], space.sizes[0]), r) for r in range(4)]
+            for block, channels in zip(network.blocks, before, strict=True)
+        ]
+        for config in space:
+            expected = fixed + sum(row[r] for row, r in zip(blocks, config.path[1:], strict=True))
+            assert 2 * macs(space, config, classes) == expected, config
+        for config in (space[0], space.default, space[-1]):  # and the whole is the sum
+            assert counted(network, image, config.path) == 2 * macs(space, config, classes)
+        for affine in (True, False):
+            made = ResNet(space, classes, affine=affine)
+            assert parameters(space, affine, classes) == sum(p.numel() for p in made.parameters())
 
 
 def test_configurations_outside_the_space_are_refused():

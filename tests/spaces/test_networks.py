@@ -1,14 +1,17 @@
 """The one ResNet, against a plain re-implementation; initialisation; calibration of a supernet's batch norms."""
 
 import math
+import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from benchmark.spaces.networks import ResNet, calibrate, forget_statistics, initialise, resize
-from benchmark.spaces.space import load_space
+from benchmark.spaces.space import Backbone, Config, PoolingSpace, load_space
 
 SPACE = load_space()
 PATHS = {
@@ -317,3 +320,136 @@ def test_forgetting_restores_the_statistics_of_the_batch(mode):
         forget_statistics(network)
         assert torch.equal(network.train(mode)(x, path), before)
     assert set(network.state_dict()) == set(made(False).state_dict())
+
+
+# The other backbones, small: of each kind of block with each stem.
+KINDS = {
+    "basic, cifar": PoolingSpace(
+        "a", (16, 8, 4, 2), 5, Config((2, 1, 1, 1)), "synthetic", Backbone("basic", (4, 4, 8, 8, 16), "cifar", 16)
+    ),
+    "bottleneck, cifar": PoolingSpace(
+        "b", (16, 8, 4, 2), 5, Config((2, 1, 1, 1)), "synthetic", Backbone("bottleneck", (4, 4, 8, 8, 16), "cifar", 16)
+    ),
+    "basic, imagenet": PoolingSpace(
+        "c", (16, 8, 4, 2), 5, Config((2, 1, 1, 1)), "synthetic", Backbone("basic", (4, 4, 8, 8, 16), "imagenet", 64)
+    ),
+    "bottleneck, imagenet": PoolingSpace(
+        "d", (16, 8, 4, 2), 4, Config((1, 1, 1, 1)), "synthetic", Backbone("bottleneck", (4, 8, 8, 16), "imagenet", 64)
+    ),
+}
+EVERY_KIND = pytest.mark.parametrize("space", KINDS.values(), ids=KINDS)
+
+
+def theirs(space):
+    """torchvision's network for the default path of a space: its strides taken out, and max-pools in their places."""
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+    from torchvision.models.resnet import ResNet as Theirs
+
+    backbone = space.backbone
+    kind = {"basic": BasicBlock, "bottleneck": Bottleneck}[backbone.block]
+    network = Theirs(kind, [1, 1, 1, 1], num_classes=10)
+    searched = backbone.stem == "cifar"
+    network.conv1 = nn.Conv2d(
+        3, backbone.widths[0], 3 if searched else 7, 1 if searched else 2, 1 if searched else 3, bias=False
+    )
+    network.bn1 = nn.BatchNorm2d(backbone.widths[0])
+    if searched:
+        network.maxpool = nn.Identity()
+    layers = []
+    for before, width, after in backbone.blocks:
+        skip = None
+        if before != after:
+            skip = nn.Sequential(nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
+        layers.append(kind(before, width, downsample=skip))
+    network.layer1 = nn.Sequential(*layers)
+    network.layer2 = network.layer3 = network.layer4 = nn.Identity()
+    network.fc = nn.Linear(backbone.features, 10)
+    return network.eval()
+
+
+def renamed(name, searched):
+    """What torchvision calls a weight of ours."""
+    name = re.sub(r"^classifier\.", "fc.", re.sub(r"^(conv|norm)\.", r"\g<1>1.", name))
+    name = re.sub(r"^first\.", "layer1.0.", name)
+    name = re.sub(r"^blocks\.(\d+)", lambda match: f"layer1.{int(match[1]) + (0 if searched else 1)}", name)
+    return name.replace("norm", "bn").replace("projection", "downsample")
+
+
+@EVERY_KIND
+def test_blocks_and_stems_are_torchvisions(space):
+    """Weight for weight after a mapping of names, and the same logits along the default path."""
+    ours, other = ResNet(space).eval(), theirs(space)
+    with torch.no_grad():
+        for number, tensor in enumerate(ours.state_dict().values()):
+            if tensor.is_floating_point():  # scales and running statistics too: nothing is 1 or 0
+                tensor.copy_(
+                    torch.rand(tensor.shape, generator=torch.Generator().manual_seed(number)) - 0.3 * (tensor.dim() > 1)
+                )
+    searched = space.backbone.stem == "cifar"
+    mapped = {renamed(name, searched): tensor for name, tensor in ours.state_dict().items()}
+    other.load_state_dict(mapped)  # which refuses a name or a shape that is not there
+    x = torch.from_numpy(
+        np.random.default_rng(3).standard_normal((2, 3, space.backbone.side, space.backbone.side), np.float32)
+    )
+    path = space.default.path[1:] if searched else space.default.path
+    with torch.no_grad():
+        y = other.maxpool(other.relu(other.bn1(other.conv1(x))))
+        for block, (before, after) in zip(other.layer1, pairwise((0, *path)), strict=True):
+            y = block(F.max_pool2d(y, 2 ** (after - before)))
+        expected = other.fc(y.mean((2, 3)))
+        assert expected.std() > 0.01 * expected.mean().abs()
+        torch.testing.assert_close(ours(x, space.default.path), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_the_weights_of_torchvisions_networks_are_ours_name_by_name(name):
+    import torchvision
+
+    space = load_space({"resnet18": "resnet18-imagenet", "resnet50": "resnet50-food101"}[name])
+    with torch.device("meta"):
+        ours = ResNet(space, classes=1000).state_dict()
+        other = getattr(torchvision.models, name)().state_dict()
+    blocks = iter(
+        sorted({key.rpartition(".")[0].split(".")[0] + "." + key.split(".")[1] for key in other if key[:5] == "layer"})
+    )
+    flat = {block: f"layer1.{number}" for number, block in enumerate(blocks)}
+    shapes = {re.sub(r"^layer\d\.\d", lambda match: flat[match[0]], key): tensor.shape for key, tensor in other.items()}
+    assert {renamed(key, False): tensor.shape for key, tensor in ours.items()} == shapes
+
+
+@EVERY_KIND
+def test_every_kind_trains_along_every_path_shared_or_not_and_calibrates(space):
+    side = space.backbone.side
+    x = torch.from_numpy(np.random.default_rng(4).standard_normal((4, 3, side, side), np.float32))
+    paths = [space[0].path, space[-1].path, (0, *[3, 0, 2, 1][: space.depth - 1])]
+    plain, single = ResNet(space, affine=False), ResNet(space, affine=False, shared=False)
+    for network in (plain, single):
+        initialise(network, 0)
+    for path in paths:
+        for network in (plain, single):
+            network(x, path)[:, 0].sum().backward()
+            assert network.conv.weight.grad.abs().sum() > 0
+        copied = ResNet(space, affine=False)
+        state = single.state_dict()
+        chosen = {f"blocks.{block}.": f"blocks.{block}.{r}." for block, r in enumerate(path[1:])}
+        copied.load_state_dict({name: state[chosen.get(name[:9], name[:9]) + name[9:]] for name in copied.state_dict()})
+        with torch.no_grad():
+            assert torch.equal(single(x, path), copied(x, path))
+            calibrate(plain, path, [x, 2 * x])
+            torch.testing.assert_close(plain(x[:2], path), plain(x, path)[:2], rtol=1e-3, atol=1e-4)
+            forget_statistics(plain)
+    assert sum(p.numel() for p in single.blocks.parameters()) == 4 * sum(p.numel() for p in plain.blocks.parameters())
+    if plain.first is not None:  # it has one resolution, so one set of weights
+        assert sum(p.numel() for p in single.first.parameters()) == sum(p.numel() for p in plain.first.parameters())
+
+
+@EVERY_KIND
+def test_blocks_behind_a_fixed_stem_start_as_their_skips(space):
+    for affine in (True, False):
+        network = ResNet(space, affine=affine)
+        initialise(network, 0)
+        blocks = [*network.blocks, *([network.first] if network.first is not None else [])]
+        quiet = [block.last.affine and not block.last.weight.any() for block in blocks]
+        assert quiet == len(blocks) * [affine and space.backbone.stem == "imagenet"]
+        others = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.affine]
+        assert sum(int((m.weight == 1).all()) for m in others) == len(others) - sum(quiet)

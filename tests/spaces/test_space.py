@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from benchmark import datasheets
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.spaces.space import SPACES, Backbone, Config, PoolingSpace, load_space, require_trainable
@@ -164,17 +165,26 @@ def test_unknown_spaces_are_refused_with_the_list(name):
     assert all(known in message for known in TABLE)
 
 
-def test_only_resnet20_can_be_trained_yet():
-    require_trainable(load_space("resnet20-cifar10"))
-    for name in set(TABLE) - {"resnet20-cifar10"}:
-        message = refusal(require_trainable, load_space(name))
-        assert name in message
-        assert "resnet20-cifar10" in message
+def test_a_space_without_a_backbone_can_be_enumerated_alone():
+    for name in TABLE:
+        assert require_trainable(load_space(name)) is load_space(name).backbone
+    message = refusal(require_trainable, PoolingSpace("odd", (2, 1), 2, Config((1, 1)), "synthetic"))
+    assert "odd can be enumerated but not trained" in message
+    assert "resnet20-cifar10" in message
 
 
 def test_a_backbone_of_an_unknown_kind_is_refused_with_the_list():
-    assert "block 'bottleneck': choose from basic" in refusal(Backbone, "bottleneck", (4, 8), "cifar", 32)
-    assert "stem 'imagenet': choose from cifar" in refusal(Backbone, "basic", (4, 8), "imagenet", 224)
+    assert "block 'wide': choose from basic, bottleneck" in refusal(Backbone, "wide", (4, 8), "cifar", 32)
+    assert "stem 'patches': choose from cifar, imagenet" in refusal(Backbone, "basic", (4, 8), "patches", 224)
+
+
+def test_blocks_follow_each_other():
+    """Of bottlenecks the width is that of the middle; a stem that is searched takes the place of the first block."""
+    assert Backbone("basic", (4, 4, 8), "cifar", 32).blocks == ((4, 4, 4), (4, 8, 8))
+    assert Backbone("bottleneck", (4, 4, 8), "cifar", 32).blocks == ((4, 4, 16), (16, 8, 32))
+    fixed = Backbone("bottleneck", (4, 4, 8), "imagenet", 64)
+    assert fixed.blocks == ((4, 4, 16), (16, 4, 16), (16, 8, 32))
+    assert fixed.features == 32
 
 
 def test_a_backbone_has_a_width_for_each_layer():
@@ -218,3 +228,48 @@ def test_a_space_has_presets_of_its_own():
     assert space.label(Recipe(dataset="synthetic", epochs=400, lr=0.5)) == "paper-lr0.5"
     assert space.label(Recipe(dataset="synthetic", epochs=100)) == "paper-epochs100"
     assert {space: 1}[space] == 1  # what works for a space is remembered by it
+
+
+# Recipes `paper` of the specification: epochs, lr, milestones, gamma, weight decay; of searches: epochs, weight decay.
+PAPER = {
+    "resnet20-cifar10": ((100, 0.1, "", 0.1, 1e-3), (100, 1e-3)),
+    "resnet18-cifar10": ((400, 0.1, "0.5,0.75", 0.1, 5e-3), (100, 1e-3)),
+    "resnet50-cifar100": ((250, 0.1, "0.24,0.48,0.64", 0.2, 5e-4), (75, 1e-3)),
+    "resnet50-food101": ((90, 0.1, "", 0.1, 1e-3), (75, 1e-3)),
+    "resnet18-imagenet": ((100, 0.1, "", 0.1, 1e-4), (50, 1e-3)),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in PAPER if load_space(name).dataset in datasheets.names()])
+def test_paper_recipes_are_those_of_the_specification(name):
+    space, (training, search) = load_space(name), PAPER[name]
+    recipe = space.preset(Recipe, "paper")
+    assert (recipe.epochs, recipe.lr, recipe.milestones, recipe.gamma, recipe.weight_decay) == training
+    assert (recipe.batch_size, recipe.momentum, recipe.dataset) == (256, 0.9, space.dataset)
+    recipe = space.preset(SearchRecipe, "paper")
+    assert (recipe.epochs, recipe.weight_decay, recipe.milestones, recipe.batch_size) == (*search, "", 256)
+    assert space.label(recipe) == "paper"
+    for kind in (Recipe, SearchRecipe):
+        small = space.at(space.preset(kind, "smoke").side)
+        assert all(size >= 1 for size in small.sizes)
+
+
+def test_smaller_images_have_smaller_maps_and_the_same_configurations():
+    space = load_space("resnet50-food101")
+    small = space.at(64)
+    assert (small.sizes, small.backbone.side, small.name) == ((16, 8, 4, 2), 64, space.name)
+    assert small.configs == space.configs
+    assert space.at(None) is space.at(224) is space
+    assert "side is 48: images of resnet50-food101 have a multiple of 32 pixels" in refusal(space.at, 48)
+    assert load_space("resnet18-cifar10").at(8).sizes == (8, 4, 2, 1)
+    assert "multiple of 4" in refusal(load_space().at, 30)
+
+
+def test_of_a_large_space_a_few_are_enough_to_see_it_work():
+    for name in ("resnet20-cifar10", "resnet18-cifar10", "resnet18-imagenet"):
+        assert load_space(name).few == load_space(name).configs
+    for name in ("resnet50-cifar100", "resnet50-food101"):
+        space = load_space(name)
+        assert 8 <= len(space.few) <= 9
+        assert {space[0], space.default, space[-1]} <= set(space.few)
+        assert list(space.few) == sorted(space.few)

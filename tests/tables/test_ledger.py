@@ -74,6 +74,22 @@ def test_what_is_written_is_what_is_read(ledger):
     assert ledger.records() == [record]
 
 
+def test_a_curve_of_a_probe_is_as_long_as_the_others_and_finite(ledger):
+    found = results()
+    found["curves"]["rank"] = [0.0, 0.125]
+    ledger.write(RUN, found, PROVENANCE, {"seconds": 1})
+    assert ledger.read(RUN)["curves"]["rank"] == [0.0, 0.125]
+    for curve, said in (([0.125], "epochs"), ([0.0, "a"], "finite"), ("ab", "finite")):
+        path = ledger.record_path(RUN)
+        record = json.loads(path.read_text())
+        record["curves"]["rank"] = curve
+        path.write_text(json.dumps(record | {"checksum": checksum(record)}))
+        assert said in corrupt(ledger)
+    found["curves"]["rank"] = [0.0, float("nan")]
+    with pytest.raises(ValueError, match="finite"):
+        ledger.write(RUN, found, PROVENANCE, {"seconds": 1})
+
+
 def test_checksum_covers_all_but_the_timings(ledger):
     write(ledger)
     record = ledger.read(RUN)
@@ -360,7 +376,7 @@ def test_runs_are_ordered_seed_by_seed():
 
 def test_two_recipes_never_share_a_folder(tmp_path):
     recipes = [Recipe(), SMOKE]
-    for name in (field.name for field in fields(Recipe)):
+    for name in {field.name for field in fields(Recipe)} & CHANGED.keys():
         recipes += [Recipe(**{name: CHANGED[name]}), Recipe.preset("smoke", **{name: CHANGED[name]})]
     folders = {Ledger.under(tmp_path, SPACE, recipe).folder for recipe in recipes}
     other = Ledger.under(tmp_path, load_space("resnet18-cifar10"), SMOKE).folder

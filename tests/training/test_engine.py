@@ -20,9 +20,9 @@ from benchmark.recipe import Recipe
 from benchmark.runs import TrainRun
 from benchmark.spaces import networks
 from benchmark.spaces.space import load_space
-from benchmark.training import engine, train
+from benchmark.training import engine
 from benchmark.training.engine import ENGINES, GraphLearner, Learner, working_engine
-from benchmark.training.train import train_alone
+from benchmark.training.train import Training
 from nas_methods.darts import MultiResolution, mixture_gradient
 from nas_methods.spos import Method
 from tests import planted
@@ -71,13 +71,13 @@ def graphs(monkeypatch):
 @pytest.mark.parametrize("stop_after", [None, 2, 5])
 def test_a_training_from_graphs_has_the_bits_of_an_eager_one(tiny_dataset, tmp_path, graphs, momentum, stop_after):
     recipe = Recipe(epochs=3, batch_size=16, train_images=48, eval_images=32, momentum=momentum, precision=PRECISION)
-    eager, _ = train_alone(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU)
+    eager, _ = Training(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU).run()
     path = tmp_path / "run.pt"
     if stop_after:  # the warm-up of a resumed run must not move what was restored
         taken = iter(range(1, 100))
         stop = lambda: next(taken) == stop_after  # noqa: E731
-        assert train_alone(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU, path, stop=stop, engine="graph") is None
-    found, _ = train_alone(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU, path, engine="graph")
+        assert Training(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU, "graph").run(path, stop=stop) is None
+    found, _ = Training(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU, "graph").run(path)
     assert found == eager
     assert all(len(learner._recordings) >= 2 for learner in graphs[-1:])
 
@@ -87,17 +87,17 @@ def test_each_step_is_recorded_once_per_path_and_shape(tiny_dataset, graphs):
         epochs=5, batch_size=16, train_images=48, eval_images=40, precision=PRECISION
     )  # tests in batches of 16, 16 and 8:
     # the last is too small to be recorded
-    train_alone(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU, engine="graph")
+    Training(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU, "graph").run()
     keys = [(name, shape[0]) for name, shape, *_ in graphs[0]._recordings]
     assert sorted(keys) == [("step", 16), ("test", 16)]
 
 
 def test_the_checkpoint_of_another_engine_is_not_resumed(tiny_dataset, tmp_path, graphs, capsys):
     path = tmp_path / "run.pt"
-    assert train_alone(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU, path, stop=lambda: True) is None
-    found, _ = train_alone(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU, path, engine="graph")
+    assert Training(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU).run(path, stop=lambda: True) is None
+    found, _ = Training(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU, "graph").run(path)
     assert "starts afresh" in capsys.readouterr().err
-    assert found == train_alone(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU)[0]
+    assert found == Training(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU).run()[0]
 
 
 def test_a_result_outlives_the_next_replay(tiny_dataset):
@@ -410,8 +410,8 @@ def test_steps_that_take_turns_on_a_cpu_are_the_steps_themselves():
 
 def test_runs_that_take_turns_in_one_process_have_the_bits_of_runs_alone(tiny_dataset):
     wanted = [(SPACE[0], 0), (SPACE[1], 0), (SPACE[0], 1)]
-    alone = [train_alone(SPACE, config, seed, SHORT, tiny_dataset, CPU)[0] for config, seed in wanted]
-    waiting = [train.training(SPACE, config, seed, SHORT, tiny_dataset, CPU) for config, seed in wanted]
+    alone = [Training(SPACE, config, seed, SHORT, tiny_dataset, CPU).run()[0] for config, seed in wanted]
+    waiting = [Training(SPACE, config, seed, SHORT, tiny_dataset, CPU).steps() for config, seed in wanted]
     found: dict[int, object] = {}
     while len(found) < len(waiting):
         for position, steps in enumerate(waiting):

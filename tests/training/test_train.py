@@ -16,9 +16,11 @@ from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
 from benchmark.spaces import costs, networks
 from benchmark.spaces.space import load_space
-from benchmark.training import train
+from benchmark.training import checkpoint, devices, train
+from benchmark.training.checkpoint import Checkpoint
 from benchmark.training.engine import Learner
-from benchmark.training.train import Checkpoint, learning_rate, train_alone
+from benchmark.training.schedule import learning_rate
+from benchmark.training.train import Training
 from tests.machine import PRECISION
 
 SPACE = load_space()
@@ -31,7 +33,7 @@ STEPS = 9
 
 def trained(dataset, recipe=SHORT, config=LIGHT, seed=0, **options):
     """The results of an undisturbed training, without its seconds."""
-    results, seconds = train_alone(SPACE, config, seed, recipe, dataset, CPU, **options)
+    results, seconds = Training(SPACE, config, seed, recipe, dataset, CPU).run(**options)
     assert seconds > 0
     return results
 
@@ -73,7 +75,7 @@ def test_stopping_after_every_few_steps_changes_no_bit(tiny_dataset, undisturbed
     path, starts, outcome = tmp_path / "run.pt", 0, None
     while outcome is None:
         taken = iter(range(1, 100))
-        outcome = train_alone(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU, path, stop=lambda: next(taken) == every)  # noqa: B023
+        outcome = Training(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU).run(path, stop=lambda: next(taken) == every)  # noqa: B023
         assert path.exists()
         starts += 1
         assert starts <= STEPS + 1
@@ -87,7 +89,7 @@ def test_stopping_changes_no_bit_under_other_numerics(tiny_dataset, tmp_path, fi
     path, outcome = tmp_path / "run.pt", None
     for _ in range(4):
         taken = iter(range(1, 100))
-        outcome = train_alone(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU, path, stop=lambda: next(taken) == 2)  # noqa: B023
+        outcome = Training(SPACE, LIGHT, 0, recipe, tiny_dataset, CPU).run(path, stop=lambda: next(taken) == 2)  # noqa: B023
     assert outcome is not None
     assert outcome[0] == trained(tiny_dataset, recipe)
 
@@ -101,7 +103,7 @@ def test_a_kill_between_checkpoints_changes_no_bit(tiny_dataset, undisturbed, tm
         if next(count) == last + 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)  # a checkpoint after each step, but for the last one
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", -1.0)  # a checkpoint after each step, but for the last one
     with pytest.raises(KeyboardInterrupt):
         trained(tiny_dataset, checkpoint=path, progress=die)
     first = []
@@ -123,10 +125,10 @@ def test_checkpoints_are_written_after_each_epoch_but_the_last_and_between_only_
 
 def test_seconds_add_up_over_interruptions(tiny_dataset, tmp_path, monkeypatch):
     path = tmp_path / "run.pt"
-    assert train_alone(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU, path, stop=lambda: True) is None
+    assert Training(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU).run(path, stop=lambda: True) is None
     load = Checkpoint.load
     monkeypatch.setattr(Checkpoint, "load", lambda self: load(self) | {"seconds": 1000.0})
-    assert train_alone(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU, path)[1] > 1000
+    assert Training(SPACE, LIGHT, 0, SHORT, tiny_dataset, CPU).run(path)[1] > 1000
 
 
 def test_neither_neighbours_nor_threads_of_the_caller_matter(tiny_dataset, undisturbed):
@@ -155,7 +157,7 @@ def test_other_seeds_configurations_and_recipes_differ(tiny_dataset, undisturbed
 def stopped(dataset, path, recipe=SHORT, config=LIGHT, seed=0):
     """Leaves a checkpoint after four steps."""
     taken = iter(range(1, 100))
-    assert train_alone(SPACE, config, seed, recipe, dataset, CPU, path, stop=lambda: next(taken) == 4) is None
+    assert Training(SPACE, config, seed, recipe, dataset, CPU).run(path, stop=lambda: next(taken) == 4) is None
 
 
 @pytest.mark.parametrize("other", ["recipe", "config", "seed", "data", "torch"])
@@ -236,6 +238,26 @@ def test_learning_rate_is_a_cosine_from_lr_to_zero():
     assert learning_rate(recipe, 50, 100) == pytest.approx(0.05, abs=1e-12)
     assert learning_rate(recipe, 99, 100) == pytest.approx(2.4671982e-05, abs=1e-11)
     assert learning_rate(recipe, 0, 1) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("space", "epochs", "rates"),
+    [  # the rate from an epoch on, of the paper
+        ("resnet18-cifar10", 400, {0: 0.1, 199: 0.1, 200: 0.01, 299: 0.01, 300: 0.001, 399: 0.001}),
+        (
+            "resnet50-cifar100",
+            250,
+            {0: 0.1, 59: 0.1, 60: 0.02, 119: 0.02, 120: 0.004, 159: 0.004, 160: 0.0008, 249: 0.0008},
+        ),
+    ],
+)
+def test_multi_step_rates_are_those_of_the_paper(space, epochs, rates):
+    recipe = load_space(space).preset(Recipe, "paper")
+    assert recipe.epochs == epochs
+    for steps in (1, 7, 195):  # of an epoch
+        for epoch, rate in rates.items():
+            for step in (epoch * steps, (epoch + 1) * steps - 1):
+                assert learning_rate(recipe, step, epochs * steps) == pytest.approx(rate), (steps, step)
 
 
 def test_the_schedule_steps_once_per_batch_over_the_whole_training(tiny_dataset, monkeypatch):
@@ -396,15 +418,15 @@ def test_a_test_loss_that_is_no_number_fails_likewise(tiny_dataset, monkeypatch)
 @pytest.mark.parametrize("name", ["", "gpu", "tpu", "CPU", "mps"])
 def test_unknown_devices_are_refused_with_the_list(name):
     with pytest.raises(UsageError, match="cpu, cuda, cuda:N"):
-        train.device_named(name)
+        devices.device_named(name)
 
 
 def test_devices_by_name(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert train.device_named("cpu") == train.device_named("auto") == CPU
+    assert devices.device_named("cpu") == devices.device_named("auto") == CPU
     for name in ("cuda", "cuda:0"):
         with pytest.raises(UsageError, match=f"'{name}' is not there"):
-            train.device_named(name)
+            devices.device_named(name)
 
 
 # --- precision, layout, progress, speed ---
@@ -449,9 +471,29 @@ def test_work_counts_three_passes_per_trained_image():
     assert train.work(SPACE, SPACE.default, recipe, 100, 30) == costs.macs(SPACE, SPACE.default) * 7 * 330
 
 
+def test_work_is_that_of_the_classes_of_the_data_set_that_is_trained_on():
+    hundred = train.work(SPACE, SPACE.default, Recipe(epochs=1, dataset="cifar100"), 100, 30)
+    ten = train.work(SPACE, SPACE.default, Recipe(epochs=1), 100, 30)
+    assert hundred - ten == 90 * 64 * 330  # the classifier sees 64 channels
+
+
+def test_images_of_another_size_than_the_network_takes_are_refused_before_a_step(tiny_dataset):
+    assert tiny_dataset.sized_for(SPACE) is tiny_dataset
+    large = replace(SPACE, backbone=replace(SPACE.backbone, side=64))
+    for refuse in (
+        lambda: tiny_dataset.sized_for(large),
+        lambda: next(Training(large, LIGHT, 0, SHORT, tiny_dataset, CPU).steps()),
+    ):
+        with pytest.raises(
+            UsageError, match=r"32 x 32 pixels, .*resnet20-cifar10 takes 64 x 64: use --dataset"
+        ) as error:
+            refuse()
+        assert "\n" not in str(error.value)
+
+
 def test_numerics_name_what_the_last_bits_depend_on():
     dataset = SimpleNamespace(name="tiny", checksum="ab")
-    found = train.numerics(Recipe(precision="fp32"), CPU, dataset)
+    found = devices.numerics(Recipe(precision="fp32"), CPU, dataset)
     assert found["torch"] == torch.__version__
     assert found["precision"] == "fp32"
     assert found["dataset"] == {"name": "tiny", "checksum": "ab"}
@@ -462,19 +504,19 @@ def test_numerics_name_what_the_last_bits_depend_on():
 def test_numerics_name_the_compiler_of_compiled_blocks():
     triton = pytest.importorskip("triton", reason="comes with builds of torch for GPUs")
     dataset = SimpleNamespace(name="tiny", checksum="ab")
-    assert train.numerics(Recipe(), CPU, dataset, "compiled")["triton"] == triton.__version__
+    assert devices.numerics(Recipe(), CPU, dataset, "compiled")["triton"] == triton.__version__
 
 
 @pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE"])
 def test_numerics_name_the_instructions_and_what_limits_them(monkeypatch, name):
-    train.instruction_set.cache_clear()
+    devices.instruction_set.cache_clear()
     monkeypatch.delenv(name, raising=False)
-    free = train.instruction_set(CPU)
+    free = devices.instruction_set(CPU)
     assert free.startswith(torch.backends.cpu.get_cpu_capability())
-    train.instruction_set.cache_clear()
+    devices.instruction_set.cache_clear()
     monkeypatch.setenv(name, "AVX2")
-    assert train.instruction_set(CPU) == f"{free} {name}=AVX2"
-    train.instruction_set.cache_clear()
+    assert devices.instruction_set(CPU) == f"{free} {name}=AVX2"
+    devices.instruction_set.cache_clear()
 
 
 def test_accuracies_are_kept_as_the_per_cent_that_they_are(undisturbed):

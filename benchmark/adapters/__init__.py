@@ -1,0 +1,1 @@
+"""Tables and spaces for other libraries' optimisers: a file per library, which loads it. No torch."""

@@ -1,0 +1,72 @@
+"""Checkpoints: a file from which a killed training goes on, bit for bit. Never unpickled beyond tensors and numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.cli import say
+from benchmark.running.files import write_atomically
+
+CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_FORMAT = 2  # goes up when a checkpoint of old must not be resumed by new code
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The stamp and state in a checkpoint's file: a SHA-256, for torch checks no sums, and what torch saved."""
+    content = path.read_bytes()
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        raise ValueError("the content does not match its checksum")
+    return torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+
+
+@dataclass
+class Checkpoint:
+    """A file with everything that a killed training needs to go on as if nothing had happened.
+
+    `stamp` says which training and which numerics; a checkpoint with another stamp is not resumed.
+    """
+
+    path: Path | None
+    stamp: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.stamp = self.stamp | {"format": CHECKPOINT_FORMAT}
+        self._written = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The state, or None where there is none that fits. One line says so where one had to be ignored."""
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            saved = read_checkpoint(self.path)
+            stamp, state = saved["stamp"], saved["state"]
+        except Exception as error:  # a file of any content may stand there; torch raises many kinds
+            say(f"{self.path} is no checkpoint ({type(error).__name__}): this training starts afresh")
+            return None
+        if stamp != self.stamp:
+            say(
+                f"{self.path} was made by another version, device or data set, or with another probe: "
+                "this training starts afresh"
+            )
+            return None
+        return state
+
+    @property
+    def due(self) -> bool:
+        return self.path is not None and time.monotonic() - self._written > CHECKPOINT_SECONDS
+
+    def save(self, state: dict[str, Any]) -> None:
+        if self.path is None:
+            return
+        buffer = io.BytesIO()
+        torch.save({"stamp": self.stamp, "state": state}, buffer)
+        payload = buffer.getvalue()
+        write_atomically(self.path, hashlib.sha256(payload).digest() + payload)
+        self._written = time.monotonic()

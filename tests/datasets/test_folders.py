@@ -1,0 +1,314 @@
+"""Folders of images: which files there are, the odd ones among them, and crops of squares by (seed, epoch)."""
+
+import importlib.util
+import io
+import math
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmark import datasheets
+from benchmark.datasets import crops, folders, loaders, named, sets
+from benchmark.datasets.batches import Batches, StreamedBatches, served
+from benchmark.errors import UsageError
+from benchmark.recipe import Recipe
+from benchmark.spaces.space import load_space
+from benchmark.training.devices import numerics
+from benchmark.training.train import Training
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(dataset="food101", epochs=1, batch_size=8, precision="fp32", memory_layout="contiguous", side=32)
+
+
+def one_line(call):
+    with pytest.raises(UsageError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def example():
+    path = Path(__file__).parents[2] / "examples" / "image_folders.py"
+    spec = importlib.util.spec_from_file_location("image_folders", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, example):
+    """Both layouts, 24 + 12 images each."""
+    root = tmp_path_factory.mktemp("data")
+    for layout in ("food101", "imagenet"):
+        example.write(root, layout, 24, 12)
+    return root
+
+
+BOTH = pytest.mark.parametrize("name", ["food101", "imagenet"])
+
+
+# --- crops ---
+
+
+def test_boxes_are_torchvisions_in_distribution_and_in_range():
+    count, stored = 20_000, 256
+    plan = crops.resized_crops(count, stored, 0, 0)
+    assert sorted(plan.order.tolist()) == list(range(count))
+    for corner, length in ((plan.top, plan.height), (plan.left, plan.width)):
+        assert 0 <= corner.min() <= (corner + length).max() <= stored
+        assert length.min() > 0
+    areas = (plan.height * plan.width).double().numpy() / stored**2
+    ratios = np.log((plan.width / plan.height).double().numpy())
+    assert 0.078 < areas.min() < 0.082
+    assert abs(ratios).max() < math.log(4 / 3) + 0.01
+    from torchvision.transforms import RandomResizedCrop
+
+    torch.manual_seed(0)
+    image = torch.zeros(3, stored, stored)
+    theirs = np.array([RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(1200)])
+    from scipy.stats import ks_2samp
+
+    for mine, other in (
+        (areas, theirs[:, 2] * theirs[:, 3] / stored**2),
+        (ratios, np.log(theirs[:, 3] / theirs[:, 2])),
+        (plan.top.numpy(), theirs[:, 0]),
+        (plan.left.numpy(), theirs[:, 1]),
+    ):
+        assert ks_2samp(mine, other).pvalue > 1e-3
+
+
+def test_where_no_box_fits_in_ten_tries_it_is_the_whole_square(monkeypatch):
+    monkeypatch.setattr(crops, "AREA", (2.0, 3.0))  # larger than the image
+    plan = crops.resized_crops(50, 256, 0, 0)
+    assert set(plan.height.tolist()) == set(plan.width.tolist()) == {256}
+    assert not plan.top.any()
+    assert not plan.left.any()
+
+
+def test_resized_crops_are_a_function_of_seed_and_epoch():
+    first, again = (crops.resized_crops(500, 256, 3, 7) for _ in range(2))
+    for name, tensor in vars(first).items():
+        assert torch.equal(tensor, getattr(again, name)), name
+        for other in ((4, 7), (3, 8)):
+            assert not torch.equal(tensor, getattr(crops.resized_crops(500, 256, *other), name)), name
+
+
+@pytest.mark.parametrize("side", [224, 64])
+def test_resampling_is_torchvisions(side):
+    from torchvision.transforms.functional import resized_crop
+
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 256, 256, 3), np.uint8))
+    plan = crops.resized_crops(12, 256, 0, 0)
+    boxes = (plan.top, plan.left, plan.height, plan.width)
+    mirrored = torch.arange(12) % 2
+    found = crops.resample(pixels, boxes, mirrored, side)
+    planes = pixels.permute(0, 3, 1, 2).float()
+    for number, (top, left, height, width) in enumerate(zip(*(box.tolist() for box in boxes), strict=True)):
+        expected = resized_crop(planes[number], top, left, height, width, [side, side], antialias=False)
+        expected = expected.flip(2) if mirrored[number] else expected
+        torch.testing.assert_close(found[number].permute(2, 0, 1), expected, rtol=0, atol=0.02)
+
+
+def test_the_middle_is_cut_out_and_scaled_where_it_must_be():
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), np.uint8))
+    assert torch.equal(crops.middle(pixels, 224), pixels[:, 16:240, 16:240])
+    small = crops.middle(pixels, 32)
+    assert small.shape == (3, 32, 32, 3)
+    block = pixels[1, 16 + 7 * 5 + 3, 16 + 7 * 2 + 3].float()  # the middle one of the 7 x 7 that a pixel stands for
+    torch.testing.assert_close(small[1, 5, 2], block)
+
+
+# --- listings ---
+
+
+@BOTH
+def test_what_the_example_writes_is_read(data, name, capsys):
+    found = named.load(name, data)
+    assert (len(found.train), len(found.test), found.crop) == (24, 12, 224)
+    assert found.classes == datasheets.datasheet(name).classes
+    assert "is not the whole of" in capsys.readouterr().err
+    again = named.load(name, data)
+    assert again.checksum == found.checksum
+    assert capsys.readouterr().err == ""  # they are looked at once
+    below = data / datasheets.datasheet(name).place
+    assert named.load(name, below).checksum == found.checksum  # the folder itself may be named
+    labels = found.train.labels.tolist()
+    assert labels != sorted(labels)  # the first few are of several classes
+    assert len(set(labels[:12])) > 3
+
+
+def test_a_folder_that_is_missing_or_flat_is_named(tmp_path, data):
+    assert f"Food-101 is not in {tmp_path / 'food-101'}" in one_line(lambda: named.load("food101", tmp_path))
+    (tmp_path / "imagenet" / "train" / "n1").mkdir(parents=True)
+    (tmp_path / "imagenet" / "val").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "imagenet" / "val" / "a.JPEG", "JPEG")
+    assert "val is flat" in one_line(lambda: named.load("imagenet", tmp_path))
+
+
+def test_the_command_says_what_is_at_hand(data, tmp_path, capsys):
+    assert named.main(["--data", str(data)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["cifar10", "cifar100", "food101", "imagenet"]
+    assert f"food101: Food-101 is in {data}: 24 + 12 images" in lines
+    assert "data_batch_1 is missing" in lines[0]
+    assert named.main(["imagenet", "--data", str(data)]) == 0
+    assert f"ImageNet is in {data}: 24 + 12 images, checked" in capsys.readouterr().out
+
+
+# --- odd files ---
+
+
+def odd(path, kind):
+    """Writes an image of a kind that real archives hold."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8))
+    if kind == "rotated":
+        exif = Image.Exif()
+        exif[274] = 6
+        image.save(path, "JPEG", exif=exif)
+    elif kind == "png":
+        image.save(path, "PNG")
+    elif kind == "palette":
+        image.convert("P").save(path, "PNG", transparency=b"\x00\x80")
+    elif kind == "alpha":
+        image.convert("RGBA").save(path, "PNG")
+    else:
+        image.convert({"cmyk": "CMYK", "grey": "L"}.get(kind, "RGB")).save(path, "JPEG")
+
+
+KINDS = {
+    "cmyk": "are CMYK",
+    "grey": "are L",
+    "palette": "are P",
+    "alpha": "are RGBA",
+    "rotated": "have a rotation in EXIF, which is ignored",
+    "png": None,
+    "upper": None,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_odd_images_are_converted_as_torchvision_does_and_counted(tmp_path, kind, capsys):
+    from torchvision.datasets.folder import default_loader
+
+    folder = tmp_path / "imagenet"
+    name = "ein Bild mit Ümlaut." + ("JPG" if kind == "upper" else "JPEG")
+    for split in ("train", "val"):
+        odd(folder / split / "n 01" / name, kind)
+    found = named.load("imagenet", tmp_path)
+    (pixels, labels), *_ = found.train.decoded(torch.tensor([0]), 4)
+    assert (pixels.shape, labels.tolist()) == ((1, 256, 256, 3), [0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = default_loader(str(folder / "train" / "n 01" / name))
+    assert np.array_equal(pixels[0].numpy(), folders.square(theirs, 256))
+    said = capsys.readouterr().err
+    assert ("2 images" in said) == (KINDS[kind] is not None)
+    assert KINDS[kind] is None or KINDS[kind] in said
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "listed but missing"])
+def test_what_cannot_be_decoded_is_named_before_any_training(example, tmp_path, damage):
+    folder = example.write(tmp_path, "food101", 6, 3)
+    first, second, *_ = (folder / "meta" / "train.txt").read_text().split()
+    bad = folder / "images" / f"{first}.jpg"
+    content = bad.read_bytes()
+    bad.unlink()
+    if damage != "listed but missing":
+        bad.write_bytes({"cut": content[: len(content) // 2], "text": b"<html>", "empty": b""}[damage])
+    message = one_line(lambda: named.load("food101", tmp_path))
+    assert f"{bad} cannot be decoded" in message
+    assert ("it is missing" in message) == (damage == "listed but missing")
+    (folder / "images" / f"{second}.jpg").write_bytes(b"")
+    assert "(and 1 more of 9)" in one_line(lambda: named.load("food101", tmp_path))
+    (folder / "meta" / "test.txt").unlink()
+    assert "test.txt cannot be read" in one_line(lambda: named.load("food101", tmp_path))
+
+
+def test_a_change_is_looked_at_again(example, tmp_path):
+    folder = example.write(tmp_path, "imagenet", 4, 2)
+    before = named.load("imagenet", tmp_path).checksum
+    path = next((folder / "train").rglob("*.JPEG"))
+    path.write_bytes(path.read_bytes()[:200])
+    assert str(path) in one_line(lambda: named.load("imagenet", tmp_path))
+    buffer = io.BytesIO()
+    Image.new("RGB", (300, 300)).save(buffer, "JPEG")
+    path.write_bytes(buffer.getvalue())
+    assert named.load("imagenet", tmp_path).checksum != before
+
+
+def test_squares_are_the_middle_of_the_shorter_side():
+    wide = np.zeros((100, 300, 3), np.uint8)
+    wide[:, 100:200] = 255
+    assert (folders.square(Image.fromarray(wide), 50)[:, 2:-2] == 255).all()
+    assert (folders.square(Image.fromarray(wide.transpose(1, 0, 2)), 50)[2:-2] == 255).all()
+
+
+# --- loaders and trainings ---
+
+
+@BOTH
+def test_loaders_give_the_same_batches(data, name):
+    recipe = replace(RECIPE, dataset=name, train_images=20, eval_images=9)
+    made = {}
+    for loader in ("resident", "torchvision"):
+        dataset = loaders.load(name, data, loader=loader).reduced(recipe)
+        batches = [served(images, dataset, recipe, CPU) for images in (dataset.train, dataset.test)]
+        assert type(batches[0]) is (Batches if loader == "resident" else StreamedBatches)
+        plan = batches[0].plan(1, 2)
+        found = [
+            *batches[0].epoch(plan),
+            *batches[1].plain(),
+            batches[0].train(plan, 1),
+            batches[1].chosen(plan.order[:5] % 9),
+        ]
+        made[loader] = found, numerics(recipe, CPU, dataset)
+        assert found[0][0].shape == (8, 3, 32, 32)
+    for (x, y), (other, labels) in zip(made["resident"][0], made["torchvision"][0], strict=True):
+        assert torch.equal(x, other)
+        assert torch.equal(y, labels)
+    assert made["resident"][1] == made["torchvision"][1]
+    assert "libjpeg-turbo" in made["resident"][1]["decoder"]
+
+
+def test_an_image_of_224_is_normalised_by_its_data_sets_statistics(data):
+    dataset = loaders.load("imagenet", data, loader="torchvision").reduced(replace(RECIPE, dataset="imagenet"))
+    test = served(dataset.test, dataset, replace(RECIPE, dataset="imagenet", side=None), CPU)
+    x, y = test.chosen(torch.tensor([3]))
+    (pixels, labels), *_ = dataset.test.decoded(torch.tensor([3]), 1)
+    expected = (pixels[0, 16:240, 16:240] / 255 - torch.tensor(dataset.mean)) / torch.tensor(dataset.std)
+    torch.testing.assert_close(x[0].permute(1, 2, 0), expected, rtol=1e-4, atol=1e-5)
+    assert y.tolist() == labels.tolist()
+
+
+def test_a_cell_of_either_large_space_is_trained_alike_by_each_loader(data):
+    space = load_space("resnet18-imagenet")
+    recipe = space.preset(Recipe, "smoke", precision="fp32", train_images=16, eval_images=8, batch_size=8)
+    outcomes = []
+    for loader in ("resident", "torchvision"):
+        dataset = loaders.load("imagenet", data, loader=loader)
+        outcomes.append(Training(space, space[0], 0, recipe, dataset, CPU).run()[0])
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0]["images"] == 16
+
+
+def test_too_many_images_to_hold_are_refused_with_the_way_out(monkeypatch):
+    folders.require_memory(1000)
+    monkeypatch.setattr(folders, "MEMORY_SHARE", 1e-6)
+    assert "--loader torchvision or ffcv" in one_line(lambda: folders.require_memory(1_331_167))
+
+
+def test_a_part_of_a_streamed_set_is_in_its_own_order(data):
+    whole = loaders.load("food101", data, loader="torchvision").train
+    part = sets.Part(whole, np.array([5, 2, 9])).take(2)
+    assert (len(part), part.shape, part.labels.tolist()) == (2, (256, 256, 3), whole.labels[[5, 2]].tolist())
+    (pixels, labels), *_ = part.decoded(torch.tensor([1, 0]), 2)
+    (expected, theirs), *_ = whole.decoded(torch.tensor([2, 5]), 2)
+    assert torch.equal(pixels, expected)
+    assert torch.equal(labels, theirs)

@@ -1,0 +1,230 @@
+"""The numbers of the page: a table as it is explored, a leaderboard, histories, the papers' tables."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+import benchmark
+from benchmark.page import explored, histories, kept, leaderboard, pairs, papers
+from benchmark.scoring import versus
+from benchmark.scoring.ranking import Ranking, ranking_json
+from benchmark.spaces import costs
+from benchmark.tables.files import write_table
+from benchmark.tables.published import Published, Variant
+from benchmark.tables.table import GroundTruth, Origin, Row
+
+TABLE = benchmark.load_table("published")
+SPACE = TABLE.space
+MEANS = np.array(TABLE.means)
+
+
+def keep(out, name, scores, seed=0, history=None, pick=None, label="paper", **options):
+    provenance = {"seed": seed, "recipe_label": label, "device": "a machine", "timings": {"seconds": 7200.0}}
+    made = Ranking(SPACE.name, tuple(scores), pick, "cifar10", "planted", options, provenance, history or {})
+    (out / "rankings").mkdir(exist_ok=True)
+    (out / "rankings" / f"{name}.json").write_text(ranking_json(made))
+
+
+def board(out, offered=()):
+    found = kept.read(out, out / "report", offered)
+    return leaderboard.board_of(found.tables[0], found, leaderboard.labels_of(found.rankings))
+
+
+def test_a_row_of_the_leaderboard_is_the_score_of_all_seeds(tmp_path):
+    noise = np.random.default_rng(0).standard_normal((2, 36))
+    for seed in range(2):
+        keep(tmp_path, f"a{seed}", MEANS + noise[seed], seed, M=1)
+    keep(tmp_path, "b", -MEANS, 0, pick="012220220", M=2)
+    found = board(tmp_path)
+    assert [row.label for row in found.standings] == ["planted M=1", leaderboard.COUNTING, "planted M=2"]
+    first, _, last = found.standings
+    assert first.taus == pytest.approx([kendalltau(MEANS + n, MEANS).statistic for n in noise])
+    assert first.tau == pytest.approx(sum(first.taus) / 2)
+    assert (first.seconds, first.seeds, first.recipe) == (7200, ("0", "1"), "paper")
+    assert first.links == ("../rankings/a0.json", "../rankings/a1.json")
+    assert last.picks[0].accuracy is None
+    assert last.picks[0].path == (0, 0, 1, 2, 2, 2, 0, 2, 2, 0)
+    assert last.picks[0].projected == str(min(TABLE.rows, key=lambda row: row.mean).config)
+    counted = [costs.macs(SPACE, config) for config in SPACE]
+    assert found.macs == pytest.approx(kendalltau(counted, MEANS).statistic)
+
+
+def test_verdicts_of_all_are_those_of_two(tmp_path):
+    noise = np.random.default_rng(0).standard_normal((4, 36))
+    for name, seed in (("a", 0), ("a", 1), ("b", 0), ("c", 0)):
+        keep(tmp_path, f"{name}{seed}", MEANS + noise["abc".index(name) + seed], seed, of=name)
+    found = board(tmp_path).verdicts
+    assert len(found) == 6  # four with counting MACs
+    rankings = [benchmark.scoring.ranking.read_ranking(path) for path in sorted((tmp_path / "rankings").glob("*"))]
+    alone = versus.verdict(rankings[:2], rankings[2:3], TABLE)
+    [mine] = [v for v in found if (v.one, v.other) == ("planted of=a", "planted of=b")]
+    assert (mine.difference, mine.interval, mine.word) == (alone.difference, alone.interval, alone.word)
+
+
+def test_a_name_has_no_more_than_it_needs(tmp_path):
+    keep(tmp_path, "a", MEANS, 0, M=1, same=3)
+    keep(tmp_path, "b", MEANS, 0, M=2, same=3)
+    keep(tmp_path, "c", MEANS, 0, M=2, same=3, label="long")
+    keep(tmp_path, "d", MEANS, 0, M="x\x1b" * 200, same=3)
+    rankings = kept.read(tmp_path, tmp_path / "report").rankings
+    names = list(leaderboard.labels_of(rankings).values())
+    assert names[:3] == ["planted M=1", "planted M=2 paper", "planted M=2 long"]
+    assert len(names[3]) == leaderboard.LONGEST
+    assert "\x1b" not in names[3]
+
+
+def test_what_are_no_seeds_of_one_method_stand_apart(tmp_path):
+    keep(tmp_path, "a", MEANS, 0)
+    keep(tmp_path, "b", -MEANS, 0)
+    found = board(tmp_path).standings
+    assert [(row.label, row.tau) for row in found if row.label != leaderboard.COUNTING] == [
+        ("planted, 1 of 2", pytest.approx(1)),
+        ("planted, 2 of 2", pytest.approx(-1)),
+    ]
+
+
+def test_points_and_residuals(tmp_path):
+    keep(tmp_path, "a", MEANS)
+    keep(tmp_path, "b", -MEANS, of="reversed")
+    points = board(tmp_path).points
+    assert {point.residual for point in points if point.label == "planted"} == {0}
+    best = next(point for point in points if point.label == "planted of=reversed" and point.config == "[7,1,2]")
+    assert (best.rank, best.order, best.residual, best.layers) == (1, 36, -35, (7, 1, 2))
+
+
+def test_budgets_are_medians_over_seeds(tmp_path):
+    for seed, sign in enumerate((1, 1, -1)):
+        points = [{"epoch": 1, "images": 100, "scores": list(sign * MEANS)}]
+        keep(tmp_path, f"a{seed}", MEANS, seed, {"curve": points})
+    [moment] = board(tmp_path).moments
+    assert (moment.tau, moment.tau_low, moment.tau_high) == pytest.approx((1, -1, 1))
+    assert (moment.regret, moment.regret_low, moment.seeds) == (0, 0, 3)
+    assert moment.regret_high == pytest.approx(MEANS.max() - MEANS.min())
+    assert moment.seconds is None
+
+
+def test_what_was_not_run_has_its_command(tmp_path):
+    keep(tmp_path, "a", MEANS, M=4)
+    offered = [kept.Offered("planted", Variant({"M": m}), {"M": m}) for m in (4, 8)]
+    [missing] = board(tmp_path, offered).not_run
+    assert missing.label == "planted --M 8"
+    assert missing.command == f"python -m benchmark.evaluate --method planted --M 8 --out {tmp_path}"
+
+
+def test_a_table_is_explored_by_its_own_numbers(tmp_path):
+    values = {config: {s: 50 + 0.5 * place + 0.1 * s for s in range(3)} for place, config in enumerate(SPACE)}
+    curves = {
+        (config, s): {
+            "train_loss": (2.0, 1.0),
+            "train_accuracy": (10.0, 20.0),
+            "test_loss": (2.0, 1.5),
+            "test_accuracy": (9.0, value),
+        }
+        for config, seeds in values.items()
+        for s, value in seeds.items()
+    }
+    rows = [Row.of(config, seeds) for config, seeds in values.items()]
+    table = GroundTruth.from_rows("own", SPACE, rows, Origin("cifar10", recipe_hash="0" * 12), curves)
+    write_table(table, tmp_path / "tables")
+    records = tmp_path / "ledgers" / "own" / "records"
+    records.mkdir(parents=True)
+    for seed, accuracy in ((0, values[SPACE[0]][0]), (1, 1.0)):  # the second is of another training
+        record = {"test_accuracy": accuracy, "recipe_hash": "0" * 12, "provenance": {"device": "a machine"}}
+        (records / f"001-seed{seed}.json").write_text(json.dumps(record))
+    found = kept.read(tmp_path, tmp_path / "report")
+    own = explored.explore(found.tables[1], tmp_path, tmp_path / "report")
+    first = own.configurations[0]
+    assert [training.link for training in first.trainings] == ["../ledgers/own/records/001-seed0.json", None, None]
+    assert (first.rank, first.first, first.megamacs) == (36, 1, costs.macs(SPACE, SPACE[0]) / 1e6)
+    assert first.worse == ()
+    assert first.better is not None
+    assert set(first.better) == set(range(1, 36))  # half a point is resolved at a noise of 0.1
+    assert own.curves[0].test == (9.0, 50.0)
+    assert own.link == "../tables/own.json"
+
+
+def test_a_table_of_one_seed_resolves_nothing(tmp_path):
+    rows = [Row(row.config, row.mean, None, 1) for row in TABLE.rows]
+    table = GroundTruth.from_rows("lone", SPACE, rows, Origin("cifar10"))
+    own = explored.explore(kept.KeptTable(table, None), tmp_path, tmp_path / "report")
+    assert {(one.better, one.worse, one.std) for one in own.configurations} == {(None, None, None)}
+    assert own.curves == ()
+
+
+def test_broken_files_are_named_and_left_out(tmp_path):
+    keep(tmp_path, "good", MEANS)
+    keep(tmp_path, "odd", MEANS, history={"curve": [{"epoch": 1}], "watched": [{"p(m|c)": "heavy"}]}, of="odd")
+    (tmp_path / "rankings" / "broken.json").write_text("{")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "torn.json").write_text('{"name": 3}')
+    found = kept.read(tmp_path, tmp_path / "report")
+    assert len(found.rankings) == 2
+    assert [any(name in line for line in found.left_out) for name in ("broken.json", "torn")] == [True, True]
+    labels = leaderboard.labels_of(found.rankings)
+    of = leaderboard.board_of(found.tables[0], found, labels)
+    assert len(of.standings) == 3
+    assert [line.split(":")[0] for line in of.left_out] == ["../rankings/odd.json"]
+    told = histories.histories_of(found.rankings, labels)
+    assert told.mixing == ()
+    assert [line.split(":")[0] for line in told.left_out] == ["../rankings/odd.json"]
+
+
+def test_histories_by_their_shape(tmp_path):
+    draw = np.random.default_rng(1)
+    chances = draw.dirichlet((1, 1, 1), (20, 36))
+    visits = draw.integers(1, 9, (20, 50)).cumsum(axis=0)
+    watched = [{"epoch": e + 1, "p(m|c)": chances[e].tolist(), "visits": visits[e].tolist()} for e in range(20)]
+    weights = draw.dirichlet((1, 1, 1), 9).tolist()
+    keep(tmp_path, "a", MEANS, 4, {"watched": watched, "weights": [weights]})
+    rankings = kept.read(tmp_path, tmp_path / "report").rankings
+    found = histories.histories_of(rankings, leaderboard.labels_of(rankings))
+    [mixing], [weighing], [drawing] = found.mixing, found.weighing, found.drawing
+    assert mixing.epochs[0] == 1
+    assert mixing.epochs[-1] == 20
+    assert list(mixing.models) == sorted(mixing.models)
+    place = SPACE.index(mixing.configs[7])
+    assert mixing.chances[-1][7] == pytest.approx(chances[-1, place])
+    assert mixing.models[7] == chances[-1, place].argmax()
+    assert np.array(weighing.weights) == pytest.approx(np.array(weights))
+    assert weighing.found == TABLE.best.config.path
+    assert [sum(row) for row in drawing.shares] == pytest.approx([1] * histories.COLUMNS)
+    whole = visits[:, -36:]
+    assert drawing.shares[0] == pytest.approx(whole[0] / whole[0].sum())
+    assert drawing.shares[-1] == pytest.approx((whole[19] - whole[18]) / (whole[19] - whole[18]).sum(), abs=0.02)
+
+
+def test_papers_tables_have_ours_beside_them(tmp_path):
+    keep(tmp_path, "a", MEANS, M=4)
+    printed = Published(1, 8, "a mixture", "[5,3,2]", 91.55, 0.08)
+    offered = [
+        kept.Offered("planted", Variant({"M": 4}, (printed,), tau=0.5), {"M": 4}),
+        kept.Offered("planted", Variant({"M": 8}, tau=0.6), {"M": 8}),
+    ]
+    found = kept.read(tmp_path, tmp_path / "report", offered)
+    tables = {table.key: table for table in papers.papers_of(found, board(tmp_path, offered))}
+    row = tables["mixture-table-1"].rows[-1]
+    assert [cell.text for cell in row] == [
+        "a mixture",
+        "[5,3,2]",
+        "91.55 ± 0.08",
+        "–",
+        "[7,1,2]",
+        "92.01",
+        "1.000",
+        "2.0",
+    ]
+    assert {cell.link for cell in row[4:]} == {"../rankings/a.json"}
+    assert [cell.text for cell in tables["mixture-figure-3"].rows[1]] == ["planted M = 8", "0.600", "not run"]
+    for table in tables.values():
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_two_tables_beside_each_other(tmp_path):
+    rows = [Row(row.config, row.mean - 1, row.std, row.n) for row in TABLE.rows[:10]]
+    write_table(GroundTruth.from_rows("part", SPACE, rows, Origin("cifar10")), tmp_path / "tables")
+    [pair] = pairs.pairs_of(kept.read(tmp_path, tmp_path / "report").tables)
+    assert (pair.a, pair.b, pair.size, pair.of) == ("published", "part", 10, 36)
+    assert pair.tau.value == pytest.approx(1)
+    assert all(line.a - line.b == pytest.approx(1) and line.a_rank == line.b_rank for line in pair.lines)
