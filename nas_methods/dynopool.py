@@ -10,7 +10,7 @@ so the loss has a gradient; the rounded side has none. At r = 1/2 this is a pool
 No maintained release was found. Ours, where the paper's text leaves it open: what is learned is 1 / r, in which positions
 are linear; sides stay between 1 and that of the first layer; samples outside the map are those at its border.
 
-Cost: E epochs; an iteration takes 3.9 times as long as one of SPOS, for 0.83 times its MACs (41 M at the sizes of the
+Cost: E epochs; an iteration takes 3.5 times as long as one of SPOS, for 0.83 times its MACs (41 M at the sizes of the
 start, those of the default; four samples a cell are what takes the time), by `python -m speed.resizing` on one core of an
 AMD EPYC, in bf16.
 """
@@ -65,7 +65,7 @@ class Method(Resizing):
     aggregate: Literal["max", "average"] = "max"
     cost: float = 0.0
 
-    overhead: ClassVar[float] = 4.7
+    overhead: ClassVar[float] = 4.2
 
     def __post_init__(self) -> None:
         super().__post_init__()
