@@ -435,11 +435,7 @@ def _retrain(
         options.stop_after = max(0.0, deadline - time.monotonic())
     space = plan.search.space
     recipe = retrain.ground_truth_recipe(space, table, options.recipe, plan.search.recipe)
-    if isinstance(result, Finds):
-        picks = result.picks
-    else:
-        picks = {seed: pick.config for seed, pick in zip(plan.seeds, result.method.picks, strict=True)}
-    finds = {seed: [pick, *_finds_beside(read_ranking(plan.search.path(seed)))] for seed, pick in picks.items()}
+    finds = {seed: _finds(read_ranking(plan.search.path(seed))) for seed in plan.seeds}
     done = retrain.retrain(space, recipe, finds, options)
     if options.json:
         cli.print_json(result.to_dict() | {"retrained": done.to_dict()})
@@ -451,10 +447,10 @@ def _retrain(
     return 130 if done.interrupted else 0
 
 
-def _finds_beside(ranking: Ranking) -> list[str]:
-    """What a ranking names beside its pick; what is no list has that name for another reason."""
-    named = ranking.history.get("finds")
-    return list(map(str, named)) if isinstance(named, list) else []
+def _finds(ranking: Ranking) -> list[str]:
+    """What a ranking picks, and what its history names beside it; what is no list has that name for another reason."""
+    beside = ranking.history.get("finds")
+    return [str(ranking.pick), *(map(str, beside) if isinstance(beside, list) else ())]
 
 
 def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.page.explored import Explored
-from benchmark.page.histories import Drawing, Mixing, Weighing
+from benchmark.page.histories import Drawing, Mixing, Sizing, Weighing
 from benchmark.page.leaderboard import Board, Spent
 from benchmark.page.pairs import Pair
 from benchmark.page.styles import ACCENT, NEUTRAL, Style
@@ -438,7 +438,7 @@ def _of_run(chart: Any, runs: Sequence[str]) -> Any:
     return chart.transform_filter("datum.run == run").add_params(alt.param(name="run", value=runs[0]))
 
 
-def runs_of(histories: Sequence[Mixing] | Sequence[Weighing] | Sequence[Drawing]) -> list[str]:
+def runs_of(histories: Sequence[Mixing] | Sequence[Weighing] | Sequence[Sizing] | Sequence[Drawing]) -> list[str]:
     return [_run(one.label, one.seed) for one in histories]
 
 
@@ -513,6 +513,40 @@ def weighing(histories: Sequence[Weighing], width: Width = 560) -> Any:
         ),
     )
     return _sized(chart.add_params(alt.param(name="run", value=runs[0])), width, 52 * len(sides))
+
+
+def sizing(histories: Sequence[Sizing], width: Width = 560) -> Any:
+    """The sides of all layers over the epochs of a search that learns them, beside those of the space."""
+    import altair as alt
+
+    rows = [
+        {
+            "run": _run(one.label, one.seed),
+            "epoch": epoch,
+            "layer": layer,
+            "side": (height * width) ** 0.5,
+            "size": f"{height} x {width}",
+        }
+        for one in histories
+        for epoch, layers in enumerate(one.learned)
+        for layer, (height, width) in enumerate(layers, start=1)
+    ]
+    sides = histories[0].sizes
+    y = alt.Y("side:Q", title="side of the feature map, pixels").scale(type="log", base=2, nice=False)
+    lines = (
+        alt.Chart(_data(rows))
+        .transform_filter("datum.run == run")
+        .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=20))
+        .encode(
+            x=alt.X("epoch:Q", title="epoch (0 is before the first step)", axis=alt.Axis(tickMinStep=1)),
+            y=y,
+            color=alt.Color("layer:O", title="layer").scale(scheme="viridis").legend(orient="right"),
+            tooltip=["layer:O", "epoch:Q", "size:N"],
+        )
+    )
+    rules = alt.Chart(_data([{"side": side} for side in sides])).mark_rule(strokeDash=[4, 3], color=NEUTRAL).encode(y=y)
+    chart = alt.layer(rules, lines).add_params(alt.param(name="run", value=runs_of(histories)[0]))
+    return _sized(chart, width, 300)
 
 
 def drawing(histories: Sequence[Drawing], width: Width = 560) -> Any:

@@ -196,10 +196,13 @@ def test_histories_by_their_shape(tmp_path):
     visits = draw.integers(1, 9, (20, 50)).cumsum(axis=0)
     watched = [{"epoch": e + 1, "p(m|c)": chances[e].tolist(), "visits": visits[e].tolist()} for e in range(20)]
     weights = draw.dirichlet((1, 1, 1), 9).tolist()
-    keep(tmp_path, "a", MEANS, 4, {"watched": watched, "weights": [weights]})
+    sizes = draw.integers(1, 33, (4, 9, 2)).tolist()
+    keep(tmp_path, "a", MEANS, 4, {"watched": watched, "weights": [weights], "sizes": sizes})
     rankings = kept.read(tmp_path, tmp_path / "report").rankings
     found = histories.histories_of(rankings, leaderboard.labels_of(rankings))
-    [mixing], [weighing], [drawing] = found.mixing, found.weighing, found.drawing
+    [mixing], [weighing], [sizing], [drawing] = found.mixing, found.weighing, found.sizing, found.drawing
+    assert np.array(sizing.learned).tolist() == sizes
+    assert sizing.sizes == (32, 16, 8)
     assert mixing.epochs[0] == 1
     assert mixing.epochs[-1] == 20
     assert list(mixing.models) == sorted(mixing.models)
@@ -212,6 +215,15 @@ def test_histories_by_their_shape(tmp_path):
     whole = visits[:, -36:]
     assert drawing.shares[0] == pytest.approx(whole[0] / whole[0].sum())
     assert drawing.shares[-1] == pytest.approx((whole[19] - whole[18]) / (whole[19] - whole[18]).sum(), abs=0.02)
+
+
+@pytest.mark.parametrize("sizes", [[9 * [[32, 0]]], [8 * [[32, 32]]], [], [9 * [[32, "wide"]]]])
+def test_sizes_of_another_shape_are_left_out(tmp_path, sizes):
+    keep(tmp_path, "a", MEANS, history={"sizes": sizes})
+    rankings = kept.read(tmp_path, tmp_path / "report").rankings
+    found = histories.histories_of(rankings, leaderboard.labels_of(rankings))
+    assert found.sizing == ()
+    assert len(found.left_out) == 1
 
 
 def test_papers_tables_have_ours_beside_them(tmp_path):
