@@ -36,7 +36,7 @@ from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
 from benchmark.running.submission import Submission, settings_of
 from benchmark.scoring import race
 from benchmark.scoring.finds import Finds
-from benchmark.scoring.ranking import NO_RANKING, NoRanking, read_ranking, read_scores
+from benchmark.scoring.ranking import NO_RANKING, NoRanking, Ranking, read_ranking, read_scores
 from benchmark.scoring.scored import Score
 from benchmark.scoring.scores import score
 from benchmark.search import Search
@@ -322,6 +322,12 @@ def _evaluate(method: Any, space: PoolingSpace, table: GroundTruth | None, optio
     result = _carried_out(plan, table, options, words, deadline)
     if isinstance(result, int):
         return result
+    if isinstance(result, Score) and table is not None:
+        try:
+            _keep(plan, result, table, options)
+        except OSError:
+            _show(result, options.json)  # what was worked for, whatever became of its file
+            raise
     if options.retrain:
         return _retrain(plan, result, table, options, words, deadline)
     _show(result, options.json)
@@ -368,6 +374,7 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
             break
         if isinstance(found, Score):
             results.scores[entry] = found
+            results.attempt(entry, partial(_keep, plans[entry], found, table, options))
     _show(results, options.json)
     return code or (1 if results.failed else 0)
 
@@ -388,7 +395,7 @@ def _foretold(plans: dict[race.Entry, Plan], results: race.Results, options: Any
 def _carried_out(
     plan: Plan, table: GroundTruth | None, options: Any, words: list[str], deadline: float | None
 ) -> Score | Finds | int:
-    """Makes the rankings that are missing, scores them all and keeps the score; an exit code if it ended early."""
+    """Makes the rankings that are missing and scores them all; an exit code if it ended early."""
     search, seeds = plan.search, plan.seeds
     if plan.missing:
         again = _again(words)
@@ -399,14 +406,18 @@ def _carried_out(
     if table is None:
         cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)}")
         return Finds(search.space, rankings)
-    result = score(list(rankings.values()), table)
+    return score(list(rankings.values()), table)
+
+
+def _keep(plan: Plan, result: Score, table: GroundTruth, options: Any) -> None:
+    """Keeps a score, and says where."""
+    search, seeds = plan.search, plan.seeds
     stem = search.path(seeds[0]).stem + "".join(f"-{seed}" for seed in seeds[1:])
     name = files.bounded(f"{stem}-vs-{distinct_name(table.name, table.sha256)}")
     kept = Path(options.out) / "scores" / f"{name}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(kept, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
     cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)} and {kept}")
-    return result
 
 
 def _retrain(
@@ -424,10 +435,7 @@ def _retrain(
         options.stop_after = max(0.0, deadline - time.monotonic())
     space = plan.search.space
     recipe = retrain.ground_truth_recipe(space, table, options.recipe, plan.search.recipe)
-    if isinstance(result, Finds):
-        finds = result.picks
-    else:
-        finds = {seed: pick.config for seed, pick in zip(plan.seeds, result.method.picks, strict=True)}
+    finds = {seed: _finds(read_ranking(plan.search.path(seed))) for seed in plan.seeds}
     done = retrain.retrain(space, recipe, finds, options)
     if options.json:
         cli.print_json(result.to_dict() | {"retrained": done.to_dict()})
@@ -435,8 +443,14 @@ def _retrain(
         cli.answer(done.text())
     if done.left:
         again = _again(words)
-        cli.say(f"{done.left} of {len(finds)} finds are not trained yet; go on with: {again}")
+        cli.say(f"{done.left} of {done.left + len(done.records)} finds are not trained yet; go on with: {again}")
     return 130 if done.interrupted else 0
+
+
+def _finds(ranking: Ranking) -> list[str]:
+    """What a ranking picks, and what its history names beside it; what is no list has that name for another reason."""
+    beside = ranking.history.get("finds")
+    return [str(ranking.pick), *(map(str, beside) if isinstance(beside, list) else ())]
 
 
 def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:

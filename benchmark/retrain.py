@@ -1,7 +1,8 @@
 """Trains what searches found from scratch, by the ground-truth recipe: `benchmark.evaluate --retrain`. No torch until then.
 
-A find is a configuration, or any path of resolutions ("012220220"). Each is trained once, on the full training set, with
-the seed of its search. Records lie in a ledger of their own, OUT/retrained/NAME; one of the same run in
+A find is a configuration, any path of resolutions ("012220220") or any sizes of the maps ("32,32,24x23,..."). Each is trained
+once, on the full training set, with the seed of its search; sizes are reached by max-pooling, whatever the method had between
+its blocks. Records lie in a ledger of their own, OUT/retrained/NAME; one of the same run in
 OUT/ledgers/NAME is taken instead, for it is the same training.
 """
 
@@ -54,16 +55,19 @@ class Retrained:
         return f"retrained: {accuracies} (test accuracy, recipe {self.recipe.label} {self.recipe.hash})"
 
 
-def retrain(space: PoolingSpace, recipe: Recipe, finds: Mapping[int, str], options: argparse.Namespace) -> Retrained:
+def retrain(
+    space: PoolingSpace, recipe: Recipe, finds: Mapping[int, Sequence[str]], options: argparse.Namespace
+) -> Retrained:
     """Trains the finds that have no record yet.
 
-    finds: by seed, the text of what a ranking picks. options: `out`, `data`, `device`, `engine`, `together` and
-    `stop_after` as the command's flags give them. Raises UsageError for a find that names no network, Failure if a
+    finds: by seed, what a ranking picks, and what else its history names under `finds`, as text. options: `out`, `data`,
+    `device`, `engine`, `together` and `stop_after` as the command's flags give them. Raises UsageError for a find that names no network, Failure if a
     training fails.
     """
     folder = Path(options.out) / "retrained" / table_name(space, recipe)
     ledger = Ledger(folder, space, recipe)
-    runs = [Run(seed, space.architecture(find)) for seed, find in sorted(finds.items())]
+    named = {seed: [space.architecture(text) for text in texts] for seed, texts in sorted(finds.items())}
+    runs = list(dict.fromkeys(Run(seed, find) for seed, found in named.items() for find in found))
     interrupted = False
     if missing := [run for run in runs if not _record(ledger, run, options.out)]:
         interrupted = _train(ledger, missing, options)

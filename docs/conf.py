@@ -40,6 +40,7 @@ toc_object_entries_show_parents = "hide"
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!benchmark\.|nas_methods\.).*"),
+    ("py:.*", r".*\._\w+"),  # private: in a signature, on no page
     *(("py:.*", name) for name in reference_pages.type_variables()),
 ]
 

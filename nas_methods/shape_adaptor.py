@@ -9,8 +9,11 @@ place of the paper's stride); both are resized bilinearly to floor(s x S), s = 1
 and 1 - sigmoid(a), and summed, times 2. The side has no gradient; a has one by the weights. From the paper's formulas
 alone: its release has a licence that allows no more.
 
-Cost: E epochs; an iteration takes 1.4 times as long as one of SPOS, for 0.9 times its MACs (sizes at the start: 44 M MACs), by
-`python -m speed.resizing` on one core of an AMD EPYC, in bf16.
+A size without gradient moves by the weights alone: an adaptor that is driven far to either side keeps half a side or all of
+it, and hardly moves any more. MACs are counted as if the skip were as large as the branch, which is less than 1 % too many.
+
+Cost: E epochs; an iteration takes 1.5 times as long as one of SPOS, for 0.90 times its MACs (44 M at the sizes of the start),
+by `python -m speed.resizing` on one core of an AMD EPYC, in bf16.
 """
 
 from __future__ import annotations

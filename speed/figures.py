@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import UsageError
-from benchmark.report import new_figure, require_matplotlib
 
 COLOURS = {"ours": "tab:blue", "plain": "tab:orange", "compiled": "tab:green"}
 
@@ -153,3 +153,26 @@ def _batch_sizes(result: Mapping[str, Any], path: Path) -> Path:
     )
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     return _save(figure, axes, path)
+
+
+def require_matplotlib() -> None:
+    """Loads matplotlib for figures that go to files. Raises UsageError where it is not installed.
+
+    The backend that a notebook asks for by a variable decides nothing: this environment may lack it, and matplotlib
+    then refuses to load at all.
+    """
+    asked = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UsageError("figures need matplotlib: pip install matplotlib") from None
+    finally:
+        if asked is not None:
+            os.environ["MPLBACKEND"] = asked
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A figure that no window shows: files only, whatever backend this environment asks for."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")

@@ -31,7 +31,7 @@ from benchmark import evaluate
 from benchmark.__main__ import COMMANDS, COMPLETION, PROGRAM, module_of, parser_of
 from benchmark.spaces.space import SPACES
 from benchmark.tables.files import load_table, write_table
-from benchmark.tables.table import GroundTruth, Row
+from benchmark.tables.table import GroundTruth, Origin, Row
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -131,7 +131,7 @@ def require_known(words: list[str]) -> None:
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copies of what pages name, so that nothing that is kept is written to."""
     folder = tmp_path_factory.mktemp("kept")
-    for name in ("rankings/macs*", "rankings/last_stage*", "rankings/spos*", "tables/published*"):
+    for name in ("rankings/macs*", "rankings/last_stage*", "rankings/spos*", "tables/*"):
         for path in (ROOT / "results").glob(name):
             (folder / "results" / path.parent.name).mkdir(parents=True, exist_ok=True)
             shutil.copy(path, folder / "results" / path.parent.name)
@@ -148,7 +148,7 @@ def small(name: str, words: list[str], folder: Path) -> list[str]:
     published = load_table("published")
     rows = [Row(row.config, row.mean, row.std, row.n, {}) for row in published.rows]
     made_up = write_table(
-        GroundTruth.from_rows("made-up", published.space, rows, dataset="synthetic"), folder / "small"
+        GroundTruth.from_rows("made-up", published.space, rows, Origin("synthetic")), folder / "small"
     )
     return [*words, *extra, "--calibration-images", "16", "--curve-images", "0", "--table", str(made_up)]
 

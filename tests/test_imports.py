@@ -22,6 +22,7 @@ COMMANDS = [
     "evaluate",
     "compare",
     "verify",
+    "search_channels",
     "correlate",
     "simulate",
     "export",
@@ -69,7 +70,9 @@ LIGHT = [
     "benchmark.running.node",
     "benchmark.running.submission",
 ]
-HEAVY = {"torch", "torchvision", "pandas", "scipy", "rich", "matplotlib", "submitit", "ffcv", "xarray", "pyarrow"}
+HEAVY = {
+    "torch", "torchvision", "pandas", "scipy", "rich", "altair", "vl_convert", "jinja2", "submitit", "ffcv", "xarray", "pyarrow",
+}  # fmt: skip
 ANSWERS = {"benchmark.tables.ledger", "benchmark.tables.table", "benchmark.tables.files", "benchmark.scoring.scores"}
 
 
@@ -260,7 +263,7 @@ def test_data_sets_and_commands_are_found_by_their_place_and_nothing_else_is():
 
 def test_only_commands_load_methods_and_a_search_knows_no_answers():
     loaders = [name for name in FILES if name not in METHODS and "nas_methods" in roots(imported_by(name))]
-    assert loaders == ["benchmark.evaluate", "benchmark.search"]
+    assert loaders == ["benchmark.evaluate", "benchmark.report", "benchmark.search"]
     assert closure("benchmark.search") & ANSWERS == set()
 
 
@@ -303,9 +306,20 @@ def test_the_street_runs_one_way():
 
 
 def test_what_loads_slowly_loads_where_it_is_used():
-    """pandas, scipy, torchvision, matplotlib: never by importing a module; submitit: in cluster alone, where asked for."""
+    """pandas, scipy, torchvision, altair: never by importing a module; submitit: in cluster alone, where asked for."""
     for name in FILES:
-        slow = {"pandas", "scipy", "torchvision", "submitit", "ffcv", "xarray", "pyarrow"}
+        slow = {
+            "pandas",
+            "scipy",
+            "torchvision",
+            "submitit",
+            "ffcv",
+            "xarray",
+            "pyarrow",
+            "altair",
+            "vl_convert",
+            "jinja2",
+        }
         assert roots(imported_by(name, lazily=False)) & slow == set()
         if name != "benchmark.running.cluster":
             assert "submitit" not in roots(imported_by(name))

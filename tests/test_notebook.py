@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_quickstart_runs_and_shows_a_score_and_two_plots(tmp_path, monkeypatch):
+def test_the_quickstart_runs_and_shows_a_score_and_three_plots(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
@@ -25,5 +25,5 @@ def test_the_quickstart_runs_and_shows_a_score_and_two_plots(tmp_path, monkeypat
     assert "Kendall tau-b                   0.490" in text  # pooling late, as results/README.md has it
     assert "MACs 0.498" in text
     assert "MACs 0.473" in text
-    assert sum("image/png" in output.get("data", {}) for output in shown) == 2
+    assert sum("image/png" in output.get("data", {}) for output in shown) == 3
     assert not [output for output in shown if output.get("name") == "stderr"]

@@ -1,98 +1,149 @@
-"""The report: one page and its files, from what lies under an output folder."""
+"""The report: one page, figures and tables, from what lies under an output folder."""
 
-import subprocess
+import csv
+import json
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import benchmark
 from benchmark import report
 from benchmark.errors import UsageError
-from benchmark.scoring import versus
+from benchmark.page import figures, files, styles
 from benchmark.scoring.ranking import Ranking, ranking_json
-from benchmark.spaces import costs
 from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Origin, Row
 
 TABLE = benchmark.load_table("published")
 MEANS = np.array(TABLE.means)
+EVIL = "<img src=x onerror=alert(1)></script>{{ 7*7 }}\x1b|$%"
 
 
-def keep(out, name, scores, seed=0, points=(), **options):
+def keep(out, name, scores, seed=0, points=(), method="planted", history=None, pick=None, **options):
     curve = [{"epoch": e + 1, "images": 100 * (e + 1), "scores": list(s)} for e, s in enumerate(points)]
-    provenance = {"seed": seed, "recipe_label": "paper", "timings": {"seconds": 9.0, "curve": [1.0, 2.0][: len(curve)]}}
-    made = Ranking(TABLE.space.name, tuple(scores), None, "cifar10", "planted", options, provenance, {"curve": curve})
+    timings = {"seconds": 9.0, "curve": [1.0, 2.0][: len(curve)]}
+    provenance = {"seed": seed, "recipe_label": "paper", "timings": timings}
+    told = ({"curve": curve} if curve else {}) | (history or {})
+    made = Ranking(TABLE.space.name, tuple(scores), pick, "cifar10", method, options, provenance, told)
     (out / "rankings").mkdir(exist_ok=True)
     (out / "rankings" / f"{name}.json").write_text(ranking_json(made))
 
 
-def test_budgets_and_verdicts(tmp_path, capsys):
-    noise = np.random.default_rng(0).standard_normal(36)
-    keep(tmp_path, "a", MEANS, 0, [-MEANS, MEANS], M=1)
-    keep(tmp_path, "b", MEANS + 3 * noise, 0, [MEANS, -MEANS], M=2)
-    report.main(["--out", str(tmp_path)])
-    assert "2 rankings" in capsys.readouterr().out
-    page = (tmp_path / "report" / "README.md").read_text()
-    numbers = pd.read_csv(tmp_path / "report" / "budget-published.csv")
-    assert numbers["method"].tolist() == ["planted M=1"] * 2 + ["planted M=2"] * 2
-    assert numbers["tau"].round(9).tolist() == [-1, 1, 1, -1]
-    assert numbers["seconds"].tolist() == [1, 2, 1, 2]
-    assert numbers["regret"][1] == 0
-    assert (tmp_path / "report" / "budget-published.png").stat().st_size > 10_000
-    assert "| planted M=1 | planted M=2 | better (+" in page
-    assert "| planted M=1 | counting MACs | better (+" in page
+def data_of(page):
+    """What the page's scripts read."""
+    [text] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    return json.loads(text)
 
 
-def test_verdicts_are_of_two_things_and_say_that_they_are_not_corrected(tmp_path):
-    counted = [float(costs.macs(TABLE.space, config)) for config in TABLE.space]
-    keep(tmp_path, "counted", counted, M=1)
-    report.main(["--out", str(tmp_path)])
-    assert "Which is better" not in (tmp_path / "report" / "README.md").read_text()  # than itself
-    keep(tmp_path, "a", MEANS, M=2)
-    keep(tmp_path, "b", -MEANS, M=3)
-    report.main(["--out", str(tmp_path)])
-    page = (tmp_path / "report" / "README.md").read_text()
-    verdicts = page.partition("### Which is better")[2].partition("\n#")[0]
-    rows = [line.split(" | ")[:2] for line in verdicts.splitlines() if line.startswith("| planted")]
-    assert rows == [
-        ["| planted M=2", "planted M=3"],
-        ["| planted M=2", "planted M=1"],
-        ["| planted M=3", "planted M=1"],
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A report of planted rankings, two of them under a name made to break pages, and of a broken file among them."""
+    out = tmp_path_factory.mktemp("results")
+    noise = np.random.default_rng(0).standard_normal((3, 36))
+    draw = np.random.default_rng(1)
+    watched = [{"epoch": e + 1, "p(m|c)": draw.dirichlet((1, 1), 36).tolist()} for e in range(3)]
+    weights = draw.dirichlet((1, 1, 1), 9).tolist()
+    for seed in range(3):
+        keep(out, f"a{seed}", MEANS + noise[seed], seed, [-MEANS, MEANS], M=1, history={"watched": watched})
+    keep(out, "b", -MEANS, 0, [MEANS, -MEANS], pick="012220220", M=2, history={"weights": [weights]})
+    keep(out, "evil", MEANS + 2 * noise[0], EVIL, [MEANS, MEANS], method=EVIL, history={"watched": watched})
+    (out / "rankings" / "broken.json").write_text('{"schema": 2, "<script>": 1')
+    rows = [Row(row.config, row.mean - 1.0, None, 1) for row in TABLE.rows]
+    write_table(GroundTruth.from_rows("own", TABLE.space, rows, Origin("cifar10")), out / "tables")
+    with pytest.MonkeyPatch.context() as patch:
+        said = []
+        patch.setattr("benchmark.cli.answer", lambda *lines: said.extend(lines))
+        patch.setattr("benchmark.cli.say", lambda *lines: said.extend(lines))
+        assert report.main(["--out", str(out), "--formats", "svg", "--json"]) == 0
+    return out, "\n".join(said)
+
+
+@pytest.fixture(scope="module")
+def page(made):
+    return (made[0] / "report" / "index.html").read_text()
+
+
+def test_the_page_says_what_its_files_say(made, page):
+    rows = re.findall(r'<tr data-label="([^"]*)" data-tau="([^"]*)"', page)
+    published = {label: float(tau) for label, tau in rows[: len(rows) // 2]}
+    with open(made[0] / "report" / "tables" / "leaderboard-published.csv") as file:
+        kept = {row["method"]: float(row["tau-b"]) for row in csv.DictReader(file)}
+    assert len(kept) == 4
+    assert [published[label] for label in ("planted M=1", "planted M=2")] == [
+        kept["planted M=1"],
+        kept["planted M=2"],
     ]
-    assert "Verdicts: 3, each at 95 % on its own and not corrected for how many they are" in verdicts
+    rankings = [benchmark.scoring.ranking.read_ranking(made[0] / "rankings" / f"a{seed}.json") for seed in range(3)]
+    assert kept["planted M=1"] == benchmark.score(rankings, TABLE).tau
+    assert "../rankings/a0.json" in page
 
 
-def test_rankings_without_curves_have_no_budget(tmp_path):
-    keep(tmp_path, "a", MEANS)
-    report.main(["--out", str(tmp_path)])
-    assert not (tmp_path / "report" / "budget-published.csv").exists()
-    assert "| planted | counting MACs |" in (tmp_path / "report" / "README.md").read_text()
+def test_each_chart_has_its_data_once(page):
+    data = data_of(page)
+    wanted = {"truth-published", "budget-tau-images-published", "configurations-macs-own", "models", "resolutions"}
+    assert wanted <= set(data["charts"])
+    assert {key for chart in data["charts"].values() for key in chart["pools"]} == set(data["pool"])
+    assert '"values":' not in json.dumps(data["charts"]).replace(" ", "")
+    one, other = (data["charts"][f"budget-{y}-published"]["pools"] for y in ("tau-images", "regret-seconds"))
+    assert set(other) <= set(one)
 
 
-def test_resolutions_that_were_weighed_are_drawn(tmp_path):
-    weights = np.random.default_rng(1).dirichlet((1, 1, 1), 9)
-    found = "".join(map(str, weights.argmax(axis=1)))
-    (tmp_path / "rankings").mkdir()
-    made = Ranking(
-        TABLE.space.name, tuple(MEANS), found, "cifar10", "mixing", {}, {"seed": 4}, {"weights": [weights.tolist()]}
-    )
-    (tmp_path / "rankings" / "a.json").write_text(ranking_json(made))
-    report.main(["--out", str(tmp_path)])
-    page = (tmp_path / "report" / "README.md").read_text()
-    assert "![resolutions](resolutions-mixing.png)" in page
-    assert (tmp_path / "report" / "resolutions-mixing.png").stat().st_size > 10_000
-    assert f"{found} (outside the space)" in page
+def test_names_are_text_wherever_they_stand(page, made):
+    scripts = re.findall(r"<script", page)
+    assert len(scripts) == 3  # data, runtime, code
+    assert len(re.findall(r"</script", page)) == 3
+    assert "onerror=alert(1)>" not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+    assert "{{ 7*7 }}" in page  # not 49
+    assert "\x1b" not in page
+    for path in (made[0] / "report").rglob("*"):
+        assert re.fullmatch(r"[A-Za-z0-9._+=-]+", path.name)
+    for path in (made[0] / "report" / "tables").glob("*.md"):
+        lines = [line for line in path.read_text().splitlines() if line.startswith("|")]
+        assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
 
 
-@pytest.mark.parametrize("weights", [[], [0.5], {"a": 1}, "heavy", [[[0.5, 0.5]]]], ids=repr)
-def test_weights_of_another_kind_are_not_drawn(tmp_path, weights):
-    (tmp_path / "rankings").mkdir()
-    made = Ranking(TABLE.space.name, tuple(MEANS), None, "cifar10", "mixing", {}, {"seed": 4}, {"weights": weights})
-    (tmp_path / "rankings" / "a.json").write_text(ranking_json(made))
-    report.main(["--out", str(tmp_path)])
-    assert "Resolutions that" not in (tmp_path / "report" / "README.md").read_text()
+def test_a_broken_file_is_named_and_the_others_are_there(made, page):
+    assert "left out: " in made[1]
+    assert "broken.json" in made[1]
+    assert "broken.json" in page
+    assert 'data-label="planted M=1"' in page
+
+
+def test_json_says_what_was_written(made):
+    told = json.loads(made[1][made[1].index("{\n") if "{\n" in made[1] else made[1].index('{"') :])
+    written = [*told["figures"], *told["tables"], told["page"]]
+    assert sorted(written) == sorted(str(path) for path in (made[0] / "report").rglob("*.*"))
+    assert str(made[0] / "report" / "figures" / "leaderboard-published.svg") in told["figures"]
+    assert {path.rpartition(".")[2] for path in told["figures"]} == {"svg"}
+
+
+def test_the_page_asks_no_network(page):
+    html = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert re.findall(r'(?:src|href)="(?:https?:)?//', html) == []
+    assert "default-src 'none'" in html
+
+
+def test_what_was_not_run_stands_there_with_its_command(page, made):
+    assert f"python -m benchmark.evaluate --method mixture --M 8 --out {made[0]}" in page
+
+
+def test_every_chart_says_what_it_means(page):
+    drawn = page.count("<figure ")
+    assert drawn > 8
+    assert page.count('<details class="meaning">') == drawn + page.count('<section class="card leaderboard"')
+
+
+def test_an_empty_folder_has_a_page(tmp_path, capsys):
+    report.main(["--out", str(tmp_path), "--formats"])
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "1 tables, 0 rankings" in capsys.readouterr().out
+    assert 'data-label="counting MACs"' in page
+    assert "truth-published" not in data_of(page)["charts"]
+    assert list((tmp_path / "report").glob("figures/*")) == []
 
 
 def test_a_folder_that_is_not_there(tmp_path):
@@ -100,148 +151,57 @@ def test_a_folder_that_is_not_there(tmp_path):
         report.main(["--out", str(tmp_path / "none")])
 
 
-def test_a_table_that_bears_the_name_of_the_published_one_has_its_own_place(tmp_path):
-    rows = [Row(row.config, row.mean - 1.0, row.std, row.n) for row in TABLE.rows]
-    other = GroundTruth.from_rows("published", TABLE.space, rows, Origin("cifar10"))
-    write_table(other, tmp_path / "tables")
-    report.main(["--out", str(tmp_path)])
-    name = f"published-{other.sha256[:12]}"
-    page = (tmp_path / "report" / "README.md").read_text()
-    assert [line for line in page.splitlines() if line.startswith("## published")] == ["## published", f"## {name}"]
-    best = TABLE.best
-    assert f"Best: {best.config} with {best.mean:.2f} " in page
-    assert f"Best: {best.config} with {best.mean - 1:.2f} " in page
-    drawn = [(tmp_path / "report" / f"{of}.png").read_bytes() for of in ("published", name)]
-    assert drawn[0] != drawn[1]
-
-
-def test_copies_of_a_table_are_told_once(tmp_path):
-    rows = [Row(row.config, row.mean - 1.0, row.std, row.n) for row in TABLE.rows]
-    own = GroundTruth.from_rows("own", TABLE.space, rows, Origin("cifar10"))
-    write_table(own, tmp_path / "tables")
-    report.main(["--out", str(tmp_path)])
-    page = (tmp_path / "report" / "README.md").read_text()
-    assert [line for line in page.splitlines() if line.startswith("## ")] == ["## published", "## own"]
-    for table in (TABLE, own):
-        write_table(table, tmp_path / "copies")
-        for ending in ("csv", "json"):
-            place = tmp_path / "tables" / f"{table.name}-again.{ending}"
-            (tmp_path / "copies" / f"{table.name}.{ending}").rename(place)
-    report.main(["--out", str(tmp_path)])
-    assert (tmp_path / "report" / "README.md").read_text() == page
-
-
-def test_a_rankings_file_cannot_say_where_a_figure_goes(tmp_path):
-    out = tmp_path / "one" / "out"
-    out.mkdir(parents=True)
-    weights = np.random.default_rng(1).dirichlet((1, 1, 1), 9).tolist()
-    for name in ("../../x", "a/b" * 200, "a/b" * 200 + "c", "$\\frac\x1b|\n"):
-        made = Ranking(
-            TABLE.space.name, tuple(MEANS), None, "cifar10", name, {}, {"seed": name}, {"weights": [weights]}
-        )
-        (out / "rankings").mkdir(exist_ok=True)
-        (out / "rankings" / f"{abs(hash(name))}.json").write_text(ranking_json(made))
-    report.main(["--out", str(out)])
-    assert [path.name for path in out.iterdir() if path.name not in ("rankings", "report")] == []
-    assert [path.name for path in (tmp_path / "one").iterdir()] == ["out"]
-    assert len(list((out / "report").glob("resolutions-*.png"))) == 4
-    page = (out / "report" / "README.md").read_text()
-    assert "\x1b" not in page
-    row = next(line for line in page.splitlines() if line.startswith("| $"))
-    assert row.replace("\\|", "").count("|") == 9
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures of a report by name, as matplotlib holds them."""
-    drawn = {}
-    save = report._save
-    monkeypatch.setattr(report, "_save", lambda figure, folder, name: drawn.update({name: figure}) or save(figure, folder, name))  # fmt: skip
-    return drawn
-
-
-def test_a_method_has_one_colour_and_marker_in_every_figure(tmp_path, figures):
-    noise = np.random.default_rng(0).standard_normal((2, 3, 36))
-    for number in range(2):
-        for seed in range(3):
-            points = [MEANS + 5 * noise[number, seed], MEANS + noise[number, seed]]
-            keep(tmp_path, f"{number}-{seed}", points[-1], seed, points, M=number)
-    report.main(["--out", str(tmp_path)])
-    styles = report._styles(["planted M=1", "planted M=0"])
-    assert len({style.colour for style in styles.values()}) == len({style.marker for style in styles.values()}) == 2
-    for panel in figures["budget-published"].axes:
-        for label, style in styles.items():
-            [strong] = [line for line in panel.lines if line.get_label() == label]
-            assert strong.get_marker() == style.marker
-            same = [line for line in panel.lines if line.get_color() == strong.get_color() == style.colour]
-            assert len(same) == 4  # three seeds and their mean
-            seeds = [line.get_ydata() for line in same if line is not strong]
-            assert strong.get_ydata() == pytest.approx(np.mean(seeds, axis=0))
-            assert all(line.get_linewidth() < strong.get_linewidth() for line in same if line is not strong)
-    colours = [tuple(panel.collections[0].get_facecolor()[0][:3]) for panel in figures["methods-published"].axes]
-    from matplotlib.colors import to_rgb
-
-    assert colours == [to_rgb(styles[f"planted M={number}"].colour) for number in range(2)]
-
-
 def test_no_two_of_many_methods_are_drawn_alike():
-    styles = report._styles(map(str, range(100)))
-    assert len(set(styles.values())) == 100
-    assert report._styles(map(str, reversed(range(100)))) == styles
+    found = styles.styles(map(str, range(104)))
+    assert len(set(found.values())) == 104
+    assert styles.styles(map(str, reversed(range(104)))) == found
 
 
-def test_one_table_of_all_methods_stands_above_every_seed(tmp_path):
-    for seed in range(3):
-        keep(tmp_path, f"a{seed}", MEANS + np.random.default_rng(seed).standard_normal(36), seed, M=1)
-        keep(tmp_path, f"b{seed}", -MEANS, seed, M=2)
-    report.main(["--out", str(tmp_path)])
-    lines = (tmp_path / "report" / "README.md").read_text().splitlines()
-    start = lines.index("| method | seeds | tau-b | 95 % | given MACs | pick | accuracy % | regret |") + 2
-    rows = [line.strip("| ").split(" | ") for line in lines[start : start + 3]]
-    assert [row[:2] for row in rows] == [["planted M=1", "3"], ["counting MACs", "1"], ["planted M=2", "3"]]
-    given = versus.entrants([report.read_ranking(p) for p in sorted((tmp_path / "rankings").iterdir())], TABLE)
-    assert rows[0][2] == f"{benchmark.score(given['planted M=1'], TABLE).tau:.3f}"
-    first = lines.index("```")
-    assert first > lines.index("## Every seed against published") > start
-    assert sum(line.startswith("seed ") for line in lines[first:]) == 6
-    assert {path.name for path in (tmp_path / "report").glob("*.png")} == {"published.png", "methods-published.png"}
+def test_a_file_name_is_no_other_names():
+    names = ["../../x", "a/b" * 200, "a/b" * 200 + "c", "a b", "a-b"]
+    found = [figures.file_name(name) for name in names]
+    assert len(set(found)) == 5
+    assert all(re.fullmatch(r"[A-Za-z0-9._+=-]{1,90}", name) for name in found)
+    assert found[-1] == "a-b"
 
 
-def test_rankings_that_are_no_seeds_of_one_method_are_scored_one_by_one(tmp_path):
-    keep(tmp_path, "a", MEANS, 0)
-    keep(tmp_path, "b", -MEANS, 0)
-    report.main(["--out", str(tmp_path)])
-    page = (tmp_path / "report" / "README.md").read_text()
-    assert "| planted, 1 of 2 | 1 | 1.000 |" in page
-    assert "| planted, 2 of 2 | 1 | -1.000 |" in page
+def test_a_sheet_in_latex_can_be_set():
+    sheet = files.Sheet("k", "a\nb", ("m_1", "x %"), (("[4,3,3] & co", 0.12345), ("<b>", None)))
+    lines = files.as_latex(sheet).splitlines()
+    assert lines[:3] == ["% a b", r"\begin{tabular}{lr}", r"\toprule"]
+    assert lines[3] == r"m\_1 & x \% \\"
+    assert lines[5:7] == [r"{}[4,3,3] \& co & 0.123 \\", r"{}\textless{}b\textgreater{} &  \\"]
+    assert files.as_csv(sheet).splitlines()[1] == '"[4,3,3] & co",0.12345'
 
 
-@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
-def test_a_backend_that_a_notebook_has_set_decides_nothing(tmp_path, environment, backend):
-    code = "import os, sys; from benchmark import report; report.main(sys.argv[1:]); print(os.environ['MPLBACKEND'])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--out", str(tmp_path)],
-        env=environment | {"MPLBACKEND": backend},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == backend  # left as it was
-    assert (tmp_path / "report" / "published.png").exists()
+@pytest.mark.parametrize("form", ["png", "pdf"])
+def test_figures_in_every_format(tmp_path, form):
+    from benchmark.page import explored, kept
+
+    table = explored.explore(kept.KeptTable(TABLE, None), tmp_path, tmp_path)
+    [figure] = figures.explorer(table)
+    [path] = files.draw([figures.Figure("k", "", figure.views[:1], "")], tmp_path, [form])
+    assert path.read_bytes().startswith({"png": b"\x89PNG", "pdf": b"%PDF"}[form])
+    assert path.stat().st_size > 5000
+    assert path.name == f"configurations-macs-published.{form}"
 
 
-def test_one_long_option_does_not_end_the_report(tmp_path):
-    keep(tmp_path, "a", MEANS, note="x" * 300)
-    keep(tmp_path, "b", MEANS, note="x" * 301)
-    report.main(["--out", str(tmp_path)])
+def test_what_draws_is_asked_for_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(UsageError, match=r"the report needs altair: pip install 'nas-bench-pooling\[report\]'"):
+        report.main(["--out", str(tmp_path)])
 
 
-def test_a_part_of_a_space_is_shown_with_all_that_is_printed_of_it(tmp_path):
-    part = benchmark.load_table("published-resnet50-food101")
-    write_table(part, tmp_path / "tables")
-    report.main(["--out", str(tmp_path)])
-    page = (tmp_path / "report" / "README.md").read_text()
-    assert "resnet50-food101 on food101, recipe not stated: 5 of 455 configurations" in page
-    assert "[6,4,5,1] 84.24 ± 0.09; [8,3,3,2] 84.35 ± 0.14; [9,4,2,1] 84.73 ± 0.09." in page
-    assert "- [3,4,6,3] is the default; the mixture finds" in page
+def test_the_readmes_pictures_are_of_what_is_kept():
+    root = Path(benchmark.__file__).parents[1]
+    pictures = re.findall(r"!\[[^\]]+\]\((results/report/figures/[^)]+)\)", (root / "README.md").read_text())
+    assert len(pictures) == 2
+    drawn = {path: (root / path).read_text() for path in pictures}
+    assert all(len(text) < 80_000 for text in drawn.values())
+    every, board = drawn.values()
+    for row in TABLE.rows:
+        assert f"config: {row.config}; mean: {row.mean:.6g}; " in every
+    for path in (root / "results" / "scores").glob("*-vs-published.json"):
+        kept = json.loads(path.read_text())["method"]
+        said = f"label: {kept['method']}; tau: {kept['tau']:.6g}; low: {kept['interval'][0]:.6g}"
+        assert said.replace("-", "\u2212") in board

@@ -31,10 +31,12 @@ from benchmark import Ranking
 @dataclass(frozen=True)
 class Method:
     find: str = "012220220"
+    also: str = ""
     trains = False
 
     def rank(self, task):
-        return Ranking(task.space.name, tuple(float(i) for i in range(len(task.space))), pick=self.find)
+        history = {"finds": self.also.split()}
+        return Ranking(task.space.name, tuple(float(i) for i in range(len(task.space))), pick=self.find, history=history)
 """
 
 
@@ -61,15 +63,20 @@ def lasting(record):
     return {key: record[key] for key in ("config", "number", "seed", "test_accuracy", "images", "curves")}
 
 
-@pytest.fixture(scope="module")
-def alone():
-    """The results of the same training without any command."""
+def trained(text, seed):
+    """The results of the training of a find without any command."""
     import torch
 
     from benchmark.training.train import Training
 
-    architecture = SPACE.architecture(FOUND)
-    return Training(SPACE, architecture, 3, RECIPE, named.load("synthetic"), torch.device("cpu")).run()[0]
+    return Training(SPACE, SPACE.architecture(text), seed, RECIPE, named.load("synthetic"), torch.device("cpu")).run()[
+        0
+    ]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return trained(FOUND, 3)
 
 
 def test_a_find_outside_the_space_is_trained_once_as_found(run, words, tmp_path, alone):  # noqa: F811
@@ -89,6 +96,23 @@ def test_a_find_outside_the_space_is_trained_once_as_found(run, words, tmp_path,
     assert "to be trained" not in err
     assert retrained(tmp_path / "out") == before
     assert not list((tmp_path / "out").glob("retrained/*/work/*"))
+
+
+def test_sizes_that_were_learned_are_trained_as_found_beside_the_pick(run, words, tmp_path):  # noqa: F811
+    sizes = "32,32,32,24x23,24x23,12,12,9,9"
+    words += ["--find", "[4,3,3]", "--also", f"{sizes} [4,3,3]"]  # the pick among them is trained once
+    assert run(*(word for word in words if word != "--retrain"))[0] == 0
+    code, out, err = run(*words, "--stop-after", "0s")
+    assert code == 0, err
+    assert "2 of 2 finds are not trained yet" in err
+    code, out, err = run(*words)
+    assert code == 0, err
+    records = retrained(tmp_path / "out")
+    assert sorted(records) == ["024-seed0", f"sizes{sizes}-seed0"]
+    expected = trained(sizes, 0)
+    assert lasting(records[f"sizes{sizes}-seed0"]) == {"config": sizes, "number": None, "seed": 0} | expected
+    assert out.splitlines()[-1].startswith("retrained: [4,3,3] seed 0 ")
+    assert f"; {sizes} seed 0 {expected['test_accuracy']:.2f} %" in out
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill")

@@ -72,6 +72,7 @@ class Explored:
     """A table as it is explored; `of` is the size of its space, `sizes` the sides of the searched feature maps."""
 
     name: str
+    title: str
     space: str
     dataset: str
     recipe: str | None
@@ -120,6 +121,7 @@ def explore(kept: KeptTable, out: Path, report: Path) -> Explored:
     )
     return Explored(
         name=table.name,
+        title=kept.title,
         space=space.name,
         dataset=table.dataset,
         recipe=table.recipe_label,

@@ -25,6 +25,11 @@ class KeptTable:
     table: GroundTruth
     link: str | None
 
+    @property
+    def title(self) -> str:
+        """Its name on the page, without that of its space."""
+        return self.table.name.removeprefix(f"{self.table.space.name}-")
+
 
 @dataclass(frozen=True, eq=False)
 class KeptRanking:

@@ -11,7 +11,7 @@ from typing import Any
 from benchmark import cli
 from benchmark.errors import UsageError
 from benchmark.output import printable
-from benchmark.page.kept import Kept, KeptRanking
+from benchmark.page.kept import Kept, KeptRanking, KeptTable
 from benchmark.scoring import versus
 from benchmark.scoring.noise import Simulated
 from benchmark.scoring.ranking import Ranking
@@ -146,6 +146,7 @@ class Board:
     """
 
     table: str
+    title: str
     standings: tuple[Standing, ...]
     macs: float | None
     ceiling: Simulated | None
@@ -158,8 +159,9 @@ class Board:
     left_out: tuple[str, ...]
 
 
-def board_of(table: GroundTruth, kept: Kept, labels: Mapping[int, str]) -> Board:
+def board_of(judge: KeptTable, kept: Kept, labels: Mapping[int, str]) -> Board:
     """Everything of one table, complete and not constant. labels: the name of each ranking on the page, by its `id`."""
+    table = judge.table
     groups, left_out = _groups(table, kept.rankings, labels)
     scores: dict[str, Score] = {}
     for label, group in list(groups.items()):
@@ -178,6 +180,7 @@ def board_of(table: GroundTruth, kept: Kept, labels: Mapping[int, str]) -> Board
     spent, faults = _spent(table, groups)
     return Board(
         table=table.name,
+        title=judge.title,
         standings=tuple(sorted(standings, key=lambda row: (-row.tau, row.label))),
         macs=reference.macs.tau if reference.macs else None,
         ceiling=reference.ceiling.perfect if reference.ceiling else None,
@@ -215,6 +218,8 @@ def labels_of(rankings: Sequence[KeptRanking]) -> dict[int, str]:
 
 def _short(text: str) -> str:
     plain = " ".join(printable(text).split())
+    if plain == COUNTING:  # the name of what stands beside every method
+        plain = f"{COUNTING} (a ranking's name)"
     return plain if len(plain) <= LONGEST else plain[: LONGEST - 1] + "…"
 
 
@@ -232,8 +237,8 @@ def _groups(
         seeds = [one.ranking.provenance.get("seed") for one in group]
         known = [str(seed) for seed in seeds if seed is not None]
         alike = all(
-            (one.ranking.options, one.ranking.provenance.get("recipe_hash"))
-            == (group[0].ranking.options, group[0].ranking.provenance.get("recipe_hash"))
+            (one.ranking.method, one.ranking.options, one.ranking.provenance.get("recipe_hash"))
+            == (group[0].ranking.method, group[0].ranking.options, group[0].ranking.provenance.get("recipe_hash"))
             for one in group
         )
         if len(set(known)) == len(known) and alike:

@@ -73,15 +73,15 @@ def pairs_of(tables: Sequence[KeptTable]) -> tuple[Pair, ...]:
             continue
         first = {str(config): config.layers[0] for config in one.table.space}
         settling = [
-            Settled(side.name, epoch, own, across)
-            for side in (result.a, result.b)
+            Settled(title, epoch, own, across)
+            for title, side in ((one.title, result.a), (other.title, result.b))
             if side.settling
             for epoch, (own, across) in enumerate(zip(side.settling.own, side.settling.other, strict=True), start=1)
         ]
         found.append(
             Pair(
-                a=result.a.name,
-                b=result.b.name,
+                a=one.title,
+                b=other.title,
                 size=result.size,
                 of=result.of,
                 tau=result.tau,
