@@ -35,7 +35,7 @@ def load(
     if loader == "ffcv":
         return ffcv_loader.load(name, root)
     held: sets.Dataset[Any] = named.load(name, root, download)
-    if isinstance(held.train, folders.ImageFolder):
+    if datasheet(name).place:  # a folder of images
         if loader == "torchvision":
             return held
         folders.require_memory(len(held.train) + len(held.test))

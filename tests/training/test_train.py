@@ -492,7 +492,7 @@ def test_images_of_another_size_than_the_network_takes_are_refused_before_a_step
 
 
 def test_numerics_name_what_the_last_bits_depend_on():
-    dataset = SimpleNamespace(name="tiny", checksum="ab")
+    dataset = SimpleNamespace(name="tiny", checksum="ab", decoder=None)
     found = devices.numerics(Recipe(precision="fp32"), CPU, dataset)
     assert found["torch"] == torch.__version__
     assert found["precision"] == "fp32"
@@ -503,7 +503,7 @@ def test_numerics_name_what_the_last_bits_depend_on():
 
 def test_numerics_name_the_compiler_of_compiled_blocks():
     triton = pytest.importorskip("triton", reason="comes with builds of torch for GPUs")
-    dataset = SimpleNamespace(name="tiny", checksum="ab")
+    dataset = SimpleNamespace(name="tiny", checksum="ab", decoder=None)
     assert devices.numerics(Recipe(), CPU, dataset, "compiled")["triton"] == triton.__version__
 
 
