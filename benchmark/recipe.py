@@ -75,9 +75,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require_values(self)
-        for name in ("epochs", "batch_size", "threads", "train_images", "eval_images", "side"):
+        optional = ("train_images", "eval_images", "side")
+        for name in ("epochs", "batch_size", "threads", *optional):
             value = getattr(self, name)
-            if (value is not None or not name.endswith("_images")) and (type(value) is not int or value < 1):
+            if (value is not None or name not in optional) and (type(value) is not int or value < 1):
                 raise UsageError(f"{name} is {value}: it must be a whole number of 1 or more")
         if self.threads > MOST_THREADS:  # a library would end the process with a line of its own
             raise UsageError(f"threads is {self.threads}: it must be a whole number from 1 to {MOST_THREADS}")
