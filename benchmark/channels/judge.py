@@ -22,6 +22,7 @@ from torch import nn
 
 from benchmark.channels.graph import ChannelGraph
 from benchmark.channels.learning import Stepped
+from benchmark.channels.rules import refuse_schedule
 from benchmark.channels.scaling import Widths, compound_of, random_of, static
 from benchmark.channels.search import SCHEMA, Subject, data
 from benchmark.channels.trial import Trial, convolutions, epochs_of
@@ -56,6 +57,7 @@ class EvaluationRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_schedule(self)
         if type(self.every) is not int or self.every < 1:
             raise UsageError(f"every is {self.every}: it must be a whole number of epochs, 1 or more")
         if type(self.factor) not in (int, float) or not 0 < self.factor <= 1:

@@ -1,7 +1,7 @@
 """How widths move from trial to trial (CONet, 2021, Algorithm 2), and the recipe of a search. No torch.
 
 Of every width, alone: a slope of its mean rank below delta, or a condition of mu or more, shrinks it; anything else lets
-it grow. Whenever that turns around, the step phi is halved, and once phi is below gamma the width is frozen. Where text
+it grow. Whenever that turns around, the step phi is halved, and once phi is below a threshold the width is frozen. Where text
 and code of the paper disagree, this is the code's (specification, section 8).
 """
 
@@ -17,6 +17,13 @@ from benchmark.recipe import Recipe
 SHRINK, FREEZE, EXPAND = -1, 0, 1
 
 
+def refuse_schedule(recipe: Recipe) -> None:
+    """Raises UsageError for fields of other trainings that would do nothing here."""
+    for name in ("milestones", "side"):
+        if value := getattr(recipe, name):
+            raise UsageError(f"{name} is {value}: networks whose widths are chosen are trained without; leave it out")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChannelRecipe(Recipe):
     """How the trials of a search are trained, and how widths move after each. The defaults are the preset `paper`.
@@ -29,7 +36,7 @@ class ChannelRecipe(Recipe):
     start      all widths at the beginning; None: the network's own
     floor, cap between which widths stay. The release has 16 for DARTS cells and 32 for ResNet34, and 256
     phi        first step, as a share of the width
-    gamma      of a phi below it, the next turn freezes the width
+    freeze     of a phi below it (the paper's gamma), the next turn freezes the width
     mu         condition from which on a width shrinks
     sides      which ranks a width reads: `release`, the published maps, where there is one; `general`
     """
@@ -46,7 +53,7 @@ class ChannelRecipe(Recipe):
     floor: int = 32
     cap: int = 256
     phi: float = 0.2
-    gamma: float = 0.01
+    freeze: float = 0.01
     mu: float = 10.0
     sides: Literal["release", "general"] = "release"
 
@@ -59,6 +66,7 @@ class ChannelRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_schedule(self)
         for name in ("trials", "updates", "start", "floor", "cap"):
             value, least = getattr(self, name), 0 if name == "updates" else 1
             if value is not None and (type(value) is not int or value < least):
@@ -67,7 +75,7 @@ class ChannelRecipe(Recipe):
             raise UsageError(f"updates is {self.updates}: there are {self.trials} trials to learn from")
         if self.cap < self.floor:
             raise UsageError(f"cap is {self.cap}, below floor, {self.floor}: widths need room in between")
-        for name, low, high in (("beta", 0.0, 0.9999), ("phi", 0.0, 1.0), ("gamma", 0.0, 1.0), ("mu", 1.0, math.inf)):
+        for name, low, high in (("beta", 0.0, 0.9999), ("phi", 0.0, 1.0), ("freeze", 0.0, 1.0), ("mu", 1.0, math.inf)):
             value = getattr(self, name)
             if type(value) not in (int, float) or not low <= value <= high:
                 raise UsageError(f"{name} is {value}: it must lie between {low} and {high}")
@@ -103,7 +111,7 @@ def moved(now: Moving, slope: float, condition: float, delta: float, recipe: Cha
     shrinks = ((slope < delta or condition >= recipe.mu) and now.width > low) or now.width > high
     what, phi = SHRINK if shrinks else EXPAND, now.phi
     if now.last is not None and what != now.last:
-        if phi < recipe.gamma:
+        if phi < recipe.freeze:
             what = FREEZE
         phi /= 2
     width = unit * round(now.width * (1 + phi * what) / unit)  # halves go to the even multiple, as Python rounds
@@ -115,7 +123,7 @@ def why(now: Moving, after: Moving, slope: float, condition: float, delta: float
     if now.last == FREEZE:
         return "frozen"
     if after.last == FREEZE:
-        return f"turns again at phi {now.phi:g} < gamma {recipe.gamma:g}: frozen"
+        return f"turns again at phi {now.phi:g} < {recipe.freeze:g}: frozen"
     if after.last == EXPAND:
         at_floor = slope < delta or condition >= recipe.mu
         return "at the floor: grows" if at_floor else f"slope {slope:.4g} >= delta {delta:g}: grows"

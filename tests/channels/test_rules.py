@@ -80,7 +80,7 @@ def test_decisions_in_words():
         (Moving(32, 0.2), UP, 12, "condition 12 >= mu 10: shrinks"),
         (Moving(16, 0.2), DOWN, 1, "at the floor: grows"),
         (Moving(300, 0.2), UP, 1, "above the cap 256: shrinks"),
-        (Moving(32, 0.005, SHRINK), UP, 1, "turns again at phi 0.005 < gamma 0.01: frozen"),
+        (Moving(32, 0.005, SHRINK), UP, 1, "turns again at phi 0.005 < 0.01: frozen"),
         (Moving(32, 0.005, FREEZE), UP, 1, "frozen"),
     ):
         assert why(state, moved(state, slope, condition, DELTA, recipe), slope, condition, DELTA, recipe) == words
@@ -94,6 +94,7 @@ def test_decisions_in_words():
         ({"floor": 64, "cap": 32}, "cap is 32, below floor, 64"),
         ({"phi": 2.0}, "phi is 2.0: it must lie between 0.0 and 1.0"),
         ({"mu": float("nan")}, "mu is nan"),
+        ({"milestones": "0.5"}, "milestones is 0.5"),
         ({"optimizer": "adam"}, "optimizer is 'adam'"),
     ],
 )
