@@ -86,7 +86,7 @@ def test_each_chart_has_its_data_once(page):
     wanted = {"truth-published", "budget-tau-images-published", "configurations-macs-own", "models", "resolutions"}
     assert wanted <= set(data["charts"])
     assert {key for chart in data["charts"].values() for key in chart["pools"]} == set(data["pool"])
-    assert '"values":' not in json.dumps(data["charts"]).replace(" ", "")
+    assert '"values": [{' not in json.dumps(data["charts"])  # those of an axis are no data
     one, other = (data["charts"][f"budget-{y}-published"]["pools"] for y in ("tau-images", "regret-seconds"))
     assert set(other) <= set(one)
 
