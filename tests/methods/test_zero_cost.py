@@ -124,7 +124,7 @@ def test_fisher_adds_up_channels_squared_before_the_mean_over_images(look):
     total = 0.0
     for a, g in zip(outs, gs, strict=True):
         for channel in range(a.shape[1]):
-            total += 0.5 * np.mean([float((a[n, channel] * g[n, channel]).sum()) ** 2 for n in range(6)])
+            total += 0.5 * np.mean([float((a[n, channel].detach() * g[n, channel]).sum()) ** 2 for n in range(6)])
     assert proxies.fisher(look) == pytest.approx(total)
 
 
