@@ -47,4 +47,5 @@ nitpick_ignore_regex = [
 
 def setup(app):  # type: ignore[no-untyped-def]
     app.connect("autodoc-process-docstring", reference_pages.on_docstring)
+    app.connect("autodoc-process-signature", reference_pages.on_signature)
     app.connect("builder-inited", lambda app: reference_pages.write_all(Path(app.srcdir) / "reference" / "generated"))
