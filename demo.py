@@ -1,4 +1,4 @@
-"""The whole street in a few minutes: a small ground truth, a search method scored against it, a figure.
+"""The whole street in a few minutes: a small ground truth, a search method scored against it, a page about both.
 
     make demo          (or: python demo.py, where the package is installed)
 
@@ -82,6 +82,7 @@ def main() -> None:
         f"\nDone in {time.monotonic() - began:.0f} s. The numbers of recipe smoke say that everything works and no more:"
     )
     print("four steps of training rank nothing. For real ones: python -m benchmark.build_groundtruth")
+    print(f"The page with all of it, for a browser: {Path(OUT, 'report', 'index.html').resolve()}")
 
 
 if __name__ == "__main__":

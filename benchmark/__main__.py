@@ -21,6 +21,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "verify",
+    "search_channels",
     "correlate",
     "simulate",
     "export",

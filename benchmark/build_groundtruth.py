@@ -95,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from benchmark.training import (
         devices,
         engine,
+        memory,
         pace,
         train,
     )  # imports torch, so --status and errors in flags come before it
@@ -110,6 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed: dict[Run, str] = {}
     interrupted = False
     if missing:
+        sized = space.at(recipe.side)
+        numbers, largest = max((costs.outputs(sized, run.config.path), run.config) for run in missing)
+        needed, at_once = memory.training_bytes(space, recipe, numbers), min(together, len(missing))
+        cli.say(memory.require(needed, f"{largest} at batch {recipe.batch_size}", device, at_once))
         if device.type == "cpu":
             say_how_long(space, recipe, device, together, sum(works[run] for run in missing))
             if options.recipe != "smoke":

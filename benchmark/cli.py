@@ -40,9 +40,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
     def print_help(self, file: Any = None) -> None:
-        file = file or output.standard()
-        super().print_help(file)
-        file.flush()
+        output.answer(self.format_help().removesuffix("\n"))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """argparse's own check, with the nearest choice said first."""
@@ -211,6 +209,13 @@ def folder(text: str) -> str:
             text = str(Path(text).expanduser())
         except RuntimeError:
             raise argparse.ArgumentTypeError(f"'{text[:80]}' is the home of nobody here: give a whole path") from None
+    if not os.path.isabs(text):
+        try:
+            os.getcwd()
+        except OSError:
+            raise argparse.ArgumentTypeError(
+                f"'{text[:80]}' would lie in a folder that is gone: go to one, cd"
+            ) from None
     for path in (Path(text), *Path(text).parents):
         try:
             path.lstat()

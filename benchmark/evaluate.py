@@ -316,10 +316,18 @@ def _evaluate(method: Any, space: PoolingSpace, table: GroundTruth | None, optio
         _require_data(plan, task)
         if (work := plan.work(task)) is not None:
             _say_how_long(plan.search, work, len(plan.missing), options)
+        if hasattr(plan.instance, "memory"):
+            _require_memory(plan, task, options)
     deadline = _deadline(options)
     result = _carried_out(plan, table, options, words, deadline)
     if isinstance(result, int):
         return result
+    if isinstance(result, Score) and table is not None:
+        try:
+            _keep(plan, result, table, options)
+        except OSError:
+            _show(result, options.json)  # what was worked for, whatever became of its file
+            raise
     if options.retrain:
         return _retrain(plan, result, table, options, words, deadline)
     _show(result, options.json)
@@ -366,6 +374,7 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
             break
         if isinstance(found, Score):
             results.scores[entry] = found
+            results.attempt(entry, partial(_keep, plans[entry], found, table, options))
     _show(results, options.json)
     return code or (1 if results.failed else 0)
 
@@ -386,7 +395,7 @@ def _foretold(plans: dict[race.Entry, Plan], results: race.Results, options: Any
 def _carried_out(
     plan: Plan, table: GroundTruth | None, options: Any, words: list[str], deadline: float | None
 ) -> Score | Finds | int:
-    """Makes the rankings that are missing, scores them all and keeps the score; an exit code if it ended early."""
+    """Makes the rankings that are missing and scores them all; an exit code if it ended early."""
     search, seeds = plan.search, plan.seeds
     if plan.missing:
         again = _again(words)
@@ -397,14 +406,18 @@ def _carried_out(
     if table is None:
         cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)}")
         return Finds(search.space, rankings)
-    result = score(list(rankings.values()), table)
+    return score(list(rankings.values()), table)
+
+
+def _keep(plan: Plan, result: Score, table: GroundTruth, options: Any) -> None:
+    """Keeps a score, and says where."""
+    search, seeds = plan.search, plan.seeds
     stem = search.path(seeds[0]).stem + "".join(f"-{seed}" for seed in seeds[1:])
     name = files.bounded(f"{stem}-vs-{distinct_name(table.name, table.sha256)}")
     kept = Path(options.out) / "scores" / f"{name}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(kept, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
     cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)} and {kept}")
-    return result
 
 
 def _retrain(
@@ -422,11 +435,7 @@ def _retrain(
         options.stop_after = max(0.0, deadline - time.monotonic())
     space = plan.search.space
     recipe = retrain.ground_truth_recipe(space, table, options.recipe, plan.search.recipe)
-    if isinstance(result, Finds):
-        picks = result.picks
-    else:
-        picks = {seed: pick.config for seed, pick in zip(plan.seeds, result.method.picks, strict=True)}
-    finds = {seed: [pick, *_finds_beside(read_ranking(plan.search.path(seed)))] for seed, pick in picks.items()}
+    finds = {seed: _finds(read_ranking(plan.search.path(seed))) for seed in plan.seeds}
     done = retrain.retrain(space, recipe, finds, options)
     if options.json:
         cli.print_json(result.to_dict() | {"retrained": done.to_dict()})
@@ -438,10 +447,10 @@ def _retrain(
     return 130 if done.interrupted else 0
 
 
-def _finds_beside(ranking: Ranking) -> list[str]:
-    """What a ranking names beside its pick; what is no list has that name for another reason."""
-    named = ranking.history.get("finds")
-    return list(map(str, named)) if isinstance(named, list) else []
+def _finds(ranking: Ranking) -> list[str]:
+    """What a ranking picks, and what its history names beside it; what is no list has that name for another reason."""
+    beside = ranking.history.get("finds")
+    return [str(ranking.pick), *(map(str, beside) if isinstance(beside, list) else ())]
 
 
 def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:
@@ -458,6 +467,17 @@ def _say_how_long(search: Search, work: float, searches: int, options: Any) -> N
     cli.say(f"on the CPU: {duration} on this machine ({devices.device_label(device)}, {threads}, measured)")
     if options.recipe != "smoke":
         cli.say(f"to see it work in minutes: python -m benchmark.evaluate --method {options.method} --recipe smoke")
+
+
+def _require_memory(plan: Plan, task: nas_methods.Task, options: Any) -> None:
+    """Says what the search takes of the device's memory. Raises UsageError where that cannot fit."""
+    from benchmark.training import devices, memory
+
+    device, at_once = devices.device_named(options.device), min(options.together, len(plan.missing))
+    models = getattr(plan.instance, "models", 1)
+    several = f" with M = {models} (fewer take less)" if models > 1 else ""
+    what = f"{plan.search.name} at batch {plan.search.recipe.batch_size}{several}"
+    cli.say(memory.require(plan.instance.memory(task), what, device, at_once))
 
 
 def _again(words: list[str]) -> str:

@@ -81,7 +81,12 @@ def standard() -> TextIO:
 
 def answer(*lines: str) -> None:
     """A command's result, or a part of it, on standard output; a reader sees it at once."""
-    print(*map(printable, lines), sep="\n", file=standard(), flush=True)
+    try:
+        print(*map(printable, lines), sep="\n", file=standard(), flush=True)
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = "standard output"
+        raise
 
 
 def printable(text: str) -> str:

@@ -77,7 +77,7 @@ class Recipe:
         require_values(self)
         for name in ("epochs", "batch_size", "threads", "train_images", "eval_images", "side"):
             value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
+            if (value is not None or not name.endswith("_images")) and (type(value) is not int or value < 1):
                 raise UsageError(f"{name} is {value}: it must be a whole number of 1 or more")
         if self.threads > MOST_THREADS:  # a library would end the process with a line of its own
             raise UsageError(f"threads is {self.threads}: it must be a whole number from 1 to {MOST_THREADS}")
@@ -109,7 +109,7 @@ class Recipe:
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> Self:
         """The named preset with some fields replaced. Raises UsageError for unknown names and bad values."""
-        if name not in cls.PRESETS:
+        if not isinstance(name, str) or name not in cls.PRESETS:
             raise UsageError(f"unknown recipe '{name}': {choices(name, cls.PRESETS)}")
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(overrides) - known):
@@ -200,7 +200,7 @@ class SearchRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.calibration_images < 2:
+        if type(self.calibration_images) is not int or self.calibration_images < 2:
             raise UsageError(f"calibration_images is {self.calibration_images}: it must be 2 or more")
         if type(self.curve_images) is not int or self.curve_images < 0:
             raise UsageError(f"curve_images is {self.curve_images}: it must be a whole number, 0 for no curve")

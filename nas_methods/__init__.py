@@ -16,7 +16,8 @@ Each module here declares a VERSION, which `nas_methods.stamps` explains; after 
 
 A method that looks at no image says so in its class, `trains = False`; then neither data nor an engine
 is asked for. All others are checked against the data before their first step; one with a verb `work(task)`, the MACs of
-the whole search, has its time told beforehand.
+the whole search, has its time told beforehand; one with `memory(task)`, the bytes that it takes at most, is refused
+where these are not there.
 
 Methods of installed packages are found by their entry points:
 

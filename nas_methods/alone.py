@@ -26,10 +26,12 @@ from benchmark.errors import UsageError
 from benchmark.recipe import SearchRecipe
 from benchmark.running.files import claim, write_atomically
 from benchmark.scoring.ranking import Ranking
+from benchmark.spaces import costs
 from benchmark.spaces.space import Config
 from benchmark.training import train
 from benchmark.training.checkpoint import CHECKPOINT_FORMAT, Checkpoint
 from benchmark.training.engine import learners
+from benchmark.training.memory import training_bytes
 from nas_methods import Busy, Stopped, Task
 from nas_methods.stamps import code_of
 
@@ -136,6 +138,11 @@ class Alone:
     def work(self, task: Task) -> float:
         """MACs of all trainings, from which their time on this machine is told beforehand."""
         return sum(self._works(task))
+
+    def memory(self, task: Task) -> float:
+        """Bytes that the largest of them takes, told beforehand: they are made one after the other."""
+        numbers = max(costs.outputs(task.space, config.path) for config in task.space)
+        return training_bytes(task.space, task.recipe, numbers)
 
     def trainings(self, task: Task, measure: Measure) -> list[Training]:
         """The training of every configuration, in canonical order; one that is kept already is not made again.

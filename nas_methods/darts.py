@@ -38,6 +38,7 @@ from benchmark.spaces.networks import resize
 from benchmark.spaces.space import PoolingSpace
 from benchmark.training.engine import Learner
 from benchmark.training.engine import learners as make_learners
+from benchmark.training.memory import training_bytes
 from benchmark.training.train import Checkpoint, learning_rate
 from nas_methods import Published, Stopped, Task, Variant
 from nas_methods.supernet import SNAPSHOTS, Feed
@@ -113,6 +114,15 @@ class Method:
         # for the step, three for the loss after it, five back through the step.
         passes = 3 + (11 if self.second_order else 2)
         return float(passes * mixture_macs(task) * recipe.epochs * train.steps * min(recipe.batch_size, len(train)))
+
+    def memory(self, task: Task) -> float:
+        """Bytes that the search takes at most, told beforehand: all resolutions of all blocks at once; the second order
+        keeps those of three passes.
+        """
+        space, branches = task.space, 1 if self.sharing == "shared" else len(task.space.sizes)
+        levels = [(0,) + (space.depth - 1) * (r,) for r in range(len(space.sizes))]
+        numbers = sum(costs.outputs(space, level) for level in levels) * (3 if self.second_order else 1)
+        return training_bytes(space, task.recipe, numbers, branches=branches)
 
     def rank(self, task: Task) -> Ranking:
         """The whole search."""
@@ -290,7 +300,7 @@ def search(method: Method, task: Task) -> Ranking:
         if task.stop():
             keep()
             raise Stopped
-        if keeper.due or within + 1 == train.steps:  # a death without notice costs an epoch at most
+        if keeper.due or (within + 1 == train.steps and keeper.affordable):  # a death without notice costs little
             keep()
 
     likely = alpha.likely()

@@ -9,7 +9,7 @@ Before each block a map is cut in the frequency domain to about side / stride + 
 to, not the stride. Facts from the authors' release: rows are counted as its even maps have them, (0, 1, ..., -2, -1) as
 (0, 1, ..., 1, 0), and transforms are not normalised, so that a cut map is scaled by what was cut.
 
-Cost: E epochs; an iteration takes 4.6 times as long as one of SPOS, for 2.6 times its MACs (126 M at the sizes of the start,
+Cost: E epochs; an iteration takes 4.8 times as long as one of SPOS, for 2.6 times its MACs (126 M at the sizes of the start,
 for the maps are larger), by `python -m speed.resizing` on one core of an AMD EPYC, in bf16.
 """
 
@@ -110,7 +110,7 @@ class Method(Resizing):
     smoothness: float = 4.0
     cost: float = 0.0
 
-    overhead: ClassVar[float] = 1.8
+    overhead: ClassVar[float] = 1.9
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -260,4 +260,4 @@ def scores(sizes: Sequence[Sequence[int]], space: PoolingSpace) -> list[float]:
     logs = torch.tensor(sizes, dtype=torch.float64).log2()
     paths = torch.tensor([[space.sizes[r] for r in config.path[1:]] for config in space], dtype=torch.float64).log2()
     distances = (paths[:, :, None] - logs).square().mean((1, 2)).sqrt()
-    return [-round(distance, 9) for distance in distances.tolist()]  # ties stay ties
+    return [0.0 - round(distance, 9) for distance in distances.tolist()]  # ties stay ties, and no distance is 0.0

@@ -12,7 +12,7 @@ alone: its release has a licence that allows no more.
 A size without gradient moves by the weights alone: an adaptor that is driven far to either side keeps half a side or all of
 it, and hardly moves any more. MACs are counted as if the skip were as large as the branch, which is less than 1 % too many.
 
-Cost: E epochs; an iteration takes 1.4 times as long as one of SPOS, for 0.90 times its MACs (44 M at the sizes of the start),
+Cost: E epochs; an iteration takes 1.5 times as long as one of SPOS, for 0.90 times its MACs (44 M at the sizes of the start),
 by `python -m speed.resizing` on one core of an AMD EPYC, in bf16.
 """
 

@@ -22,6 +22,7 @@ from benchmark.errors import UsageError
 from benchmark.given import require_values
 from benchmark.spaces import costs
 from benchmark.spaces.space import PoolingSpace
+from benchmark.training.memory import training_bytes
 from nas_methods import Published, Task, Variant
 from nas_methods.supernet import Sampler, State, Step, forward_passes
 
@@ -88,6 +89,12 @@ class Method(Sampler):
             return space[index].path
         # The digits of the index are the blocks' resolutions, so uniform indices make them uniform and independent.
         return 0, *map(int, np.unravel_index(index, (len(space.sizes),) * (space.depth - 1)))
+
+    def memory(self, task: Task) -> float:
+        space, branches = task.space, 1 if self.sharing == "shared" else len(task.space.sizes)
+        paths = [config.path for config in space] if self.paths == 36 else [space.depth * (0,)]
+        numbers = max(costs.outputs(space, path) for path in paths)
+        return training_bytes(space, task.recipe, numbers, branches=branches)
 
     def work(self, task: Task) -> float:
         if self.paths == 36:

@@ -54,7 +54,7 @@ def code_of(name: str) -> dict[str, int | str]:
     VERSION, which is raised on purpose where they would no longer make what is kept. `declared.json` says for which lines
     that was declared; a part that has other lines by now counts as edited: "1+3fa9...".
     Of whatever declares none a part is a hash of what the code does (12 hex digits; comments, docstrings and VARIANTS aside):
-    of the method's file and of each file beside it that it imports, or of all modules of an installed package.
+    of the method's file and of each file or package beside it that it imports, or of all modules of an installed package.
     """
     if name.endswith(".py"):
         own = [Path(name).resolve()]
@@ -74,12 +74,13 @@ def code_of(name: str) -> dict[str, int | str]:
         if path in seen:
             continue
         seen.add(path)
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
         if path.parent == _HERE:
             part, version = f"nas_methods.{path.stem}", _version(path)
             parts[part] = _as_declared(part, version) if version else _hash([path])
-        elif path not in own:
-            parts[path.stem] = _hash([path])
-        waiting += _imported(path)
+        elif not set(files) & set(own):
+            parts[path.stem] = _hash(files)
+        waiting += [found for file in files for found in _imported(file)]
     return dict(sorted(parts.items()))
 
 
@@ -124,7 +125,8 @@ def declare() -> None:
 
 
 def _imported(path: Path) -> list[Path]:
-    """The files of this package, and those beside a file, that its code imports by a statement."""
+    """The files of this package that a file's code imports by a statement, and the files and packages beside it and in the
+    folder that a command runs in, where Python looks first."""
     try:
         nodes = list(ast.walk(ast.parse(path.read_bytes())))
     except (OSError, SyntaxError, ValueError):
@@ -135,8 +137,12 @@ def _imported(path: Path) -> list[Path]:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     ours = [_HERE / f"{name.split('.')[1]}.py" for name in names if name.startswith("nas_methods.")]
     ours = [file for file in ours if file.name != Path(__file__).name]  # to stamp is not to rank
-    beside = [path.parent / f"{name.split('.')[0]}.py" for name in names] if path.parent != _HERE else []
-    return [file for file in (*ours, *beside) if file.is_file()]
+    theirs = (
+        sorted({name.split(".")[0] for name in names} - {"benchmark", "nas_methods"}) if path.parent != _HERE else []
+    )
+    beside = [folder / name for name in theirs for folder in dict.fromkeys((path.parent, Path.cwd()))]
+    files = [file for file in (*ours, *(one.with_name(f"{one.name}.py") for one in beside)) if file.is_file()]
+    return [*files, *(folder for folder in beside if (folder / "__init__.py").is_file())]
 
 
 def _hash(paths: Sequence[Path]) -> str:

@@ -30,6 +30,7 @@ from benchmark.streams import stream
 from benchmark.training.checkpoint import Checkpoint
 from benchmark.training.engine import Learner
 from benchmark.training.engine import learners as make_learners
+from benchmark.training.memory import training_bytes
 from benchmark.training.schedule import learning_rate
 from nas_methods import Stopped, Task
 
@@ -142,6 +143,11 @@ class Sampler:
         classes = datasheet(task.recipe.dataset).classes
         mean = sum(costs.macs(task.space, c, classes) for c in task.space) / len(task.space)
         return mean * sum(forward_passes(self, task))
+
+    def memory(self, task: Task) -> float:
+        """Bytes that the search takes at most, told beforehand."""
+        numbers = max(costs.outputs(task.space, config.path) for config in task.space)
+        return training_bytes(task.space, task.recipe, numbers, self.models)
 
     def rank(self, task: Task) -> Ranking:
         """The whole search."""
@@ -320,7 +326,7 @@ class _Stand:
     def keep(self, due: bool = False) -> None:
         """Keeps a checkpoint where one is due, or where the search is asked to stop. Raises Stopped then."""
         stopped = self.task.stop()
-        if stopped or due or self.keeper.due:
+        if stopped or self.keeper.due or (due and self.keeper.affordable):
             self.keeper.save(
                 {
                     "learners": [learner.state() for learner in self.learners],

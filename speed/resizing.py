@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = SearchRecipe(threads=1, precision=options.precision, batch_size=4 if options.quick else 64)
     rounds = 1 if options.quick else options.rounds
     torch.set_num_threads(1)
-    began, turns = datetime.now(UTC), iterations(space, recipe)
+    began, code, turns = datetime.now(UTC), provenance.code_version(), iterations(space, recipe)
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for number in range(rounds + 1):
         for name, (_, turn) in turns.items():
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": hardware,
         "torch": str(torch.__version__),
-        "code": provenance.code_version(),
+        "code": code,
         "space": space.name,
         "recipe": recipe.to_dict(),
         "rounds": rounds,

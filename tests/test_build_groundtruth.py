@@ -314,6 +314,9 @@ def test_a_corrupt_record_that_was_not_asked_for_is_left_out_and_the_way_back_is
     [
         (lambda record: record.pop("provenance"), "names no data set"),
         (lambda record: record["provenance"].update(dataset="cifar10"), "names no data set"),
+        (lambda record: record["provenance"]["dataset"].update(checksum=None), "names no data set"),
+        (lambda record: record.update(recipe_label=1.5), "its recipe_label is no text"),
+        (lambda record: record["provenance"].update(device="\udcff"), "it holds half a character"),
         (lambda record: record["curves"].pop("test_loss"), "its curves are not "),
         (lambda record: record["curves"]["test_loss"].__setitem__(0, "abc"), "no finite number"),
         (lambda record: record["curves"]["test_loss"].__setitem__(0, 10**400), "no finite number"),

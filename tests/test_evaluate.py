@@ -385,6 +385,13 @@ def test_macs_is_the_baseline(run, tmp_path):
     assert "is there already" in err
     for words in ("Kendall tau-b", "0.498", "0.956", "[8,1,1]", "published"):
         assert words in out
+    # Where the score cannot be kept, it is shown all the same.
+    kept.unlink()
+    kept.parent.rmdir()
+    kept.parent.write_text("in the way")
+    code, again, err = run("--method", "macs", "--out", tmp_path)
+    assert (code, again) == (1, out)
+    assert err.splitlines()[-1] == f"error: {kept.parent}: File exists"
 
 
 MINE = """

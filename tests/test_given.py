@@ -239,6 +239,8 @@ def test_a_history_that_json_cannot_hold_costs_itself_and_not_the_scores():
         ("provenance", {"timings": {"seconds": "3"}}),
         ("provenance", {"timings": {"curve": [1.0, None]}}),
         ("provenance", {"recipe_label": 3}),
+        ("provenance", {"seed": {"a": 1}}),
+        ("provenance", {"dataset": "cifar10"}),
         ("history", {"curve": "abc"}),
         ("history", {"curve": [{"epoch": 1, "images": 10}]}),
         ("history", {"curve": [{"epoch": 1, "images": 10, "scores": [1.0]}]}),

@@ -22,6 +22,7 @@ COMMANDS = [
     "evaluate",
     "compare",
     "verify",
+    "search_channels",
     "correlate",
     "simulate",
     "export",

@@ -134,7 +134,7 @@ def test_a_closed_standard_output_is_no_fault(shell):
 def test_a_full_disk_behind_standard_output_is_said_once(shell, command, said):
     done = shell(f"{{python}} -m {command} > /dev/full")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"{said}error: ")
+    assert done.stderr.startswith(f"{said}error: standard output: ")
     assert done.stderr.removeprefix(said).count("\n") == 1
 
 

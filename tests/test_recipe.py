@@ -264,3 +264,10 @@ def test_milestones_are_rising_shares_of_the_training():
         "milestones": "0.5"
     }  # gamma is what it is by default
     assert "side is 0" in refusal(Recipe, side=0)
+
+
+@pytest.mark.parametrize("field", ["epochs", "batch_size", "threads", "calibration_images", "curve_images"])
+@pytest.mark.parametrize("value", [None, "4", 2.0, True])
+def test_a_count_that_is_no_whole_number_is_refused_whatever_it_is(field, value):
+    with pytest.raises(UsageError, match=f"{field} is {value}: "):
+        SearchRecipe(**{field: value})

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,3 +190,18 @@ def test_what_draws_is_asked_for_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(UsageError, match=r"the report needs altair: pip install 'nas-bench-pooling\[report\]'"):
         report.main(["--out", str(tmp_path)])
+
+
+def test_the_readmes_pictures_are_of_what_is_kept():
+    root = Path(benchmark.__file__).parents[1]
+    pictures = re.findall(r"!\[[^\]]+\]\((results/report/figures/[^)]+)\)", (root / "README.md").read_text())
+    assert len(pictures) == 2
+    drawn = {path: (root / path).read_text() for path in pictures}
+    assert all(len(text) < 80_000 for text in drawn.values())
+    every, board = drawn.values()
+    for row in TABLE.rows:
+        assert f"config: {row.config}; mean: {row.mean:.6g}; " in every
+    for path in (root / "results" / "scores").glob("*-vs-published.json"):
+        kept = json.loads(path.read_text())["method"]
+        said = f"label: {kept['method']}; tau: {kept['tau']:.6g}; low: {kept['interval'][0]:.6g}"
+        assert said.replace("-", "\u2212") in board

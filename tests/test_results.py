@@ -17,14 +17,16 @@ from scipy.stats import kendalltau
 
 import nas_methods
 from benchmark import load_space, load_table
+from benchmark.scoring.correlations import correlations
 from benchmark.scoring.ranking import read_ranking
 from benchmark.scoring.scores import score
 from benchmark.scoring.sides import std_spread
-from benchmark.scoring.versus import verdict
+from benchmark.scoring.versus import entrants, verdict
 from benchmark.spaces import costs
-from nas_methods import Task
-from tests.kept import COMPARISONS, LEDGERS, OURS, RANKINGS, RESULTS, SCORES, TABLES, VERIFIED
+from nas_methods import Task, proxies
+from tests.kept import COMPARISONS, LEDGERS, OURS, PAGE, RANKINGS, RESULTS, SCORES, TABLES, VERIFIED
 
+SEARCHED = [path for path in SCORES if not path.name.startswith("zero_cost-")]  # the page tells of these one by one
 UNTRAINED = [path for path in RANKINGS if read_ranking(path).dataset is None]
 
 
@@ -202,7 +204,7 @@ def test_the_page_says_how_the_supernets_of_the_mixture_rank():
 
 def test_the_page_says_how_good_the_picks_of_the_mixture_are():
     means = {}
-    for path in SCORES:
+    for path in SEARCHED:
         kept = json.loads(path.read_text())
         if kept["table"] == "published":
             picks = [pick["projected"] or pick for pick in kept["method"]["picks"]]
@@ -256,7 +258,7 @@ def test_the_page_says_which_of_two_is_better(one, other, table):
 
 def test_the_page_says_how_rankings_do_against_our_own_table():
     taus = {}
-    for path in SCORES:
+    for path in SEARCHED:
         kept = json.loads(path.read_text())
         taus.setdefault(kept["table"], {})[kept["method"]["method"]] = kept["method"]["tau"]
     assert set(taus) == {"published", OURS}
@@ -323,7 +325,7 @@ def test_the_page_says_how_far_seeds_of_a_search_lie_apart(method):
 def test_the_page_says_what_is_left_where_macs_are_given():
     page = " ".join((RESULTS / "README.md").read_text().split())
     given = {}
-    for path in SCORES:
+    for path in SEARCHED:
         kept = json.loads(path.read_text())
         given.setdefault(kept["table"], {})[kept["method"]["method"]] = kept["method"]["tau_given_macs"]
     of = given[OURS]
@@ -554,3 +556,93 @@ def test_the_page_says_which_cells_were_trained_again():
         {("[3,2,5]", 0), ("[4,2,4]", 0), ("[1,2,7]", 5)},
         {("[3,5,2]", 0), ("[3,1,6]", 1), ("[2,2,6]", 2), ("[2,1,7]", 4)},
     ]
+
+
+# --- zero-cost proxies ---
+
+
+def zero_cost(table):
+    """By proxy: (its score, its rankings)."""
+    found = {}
+    for path in SCORES:
+        if path.name.startswith("zero_cost-") and path.name.endswith(f"-vs-{table}.json"):
+            rankings = ranked(path)
+            found[rankings[0].options["proxy"]] = (json.loads(path.read_text())["method"], rankings)
+    return found
+
+
+def test_every_proxy_that_ranks_is_kept_with_three_seeds_and_three_batches():
+    for table in ("published", OURS):
+        kept = zero_cost(table)
+        assert set(kept) == {"all", *proxies.PROXIES} - {"l2_norm", "regions"}
+        for _, rankings in kept.values():
+            assert [ranking.provenance["seed"] for ranking in rankings] == [0, 1, 2]
+            assert {(ranking.options["batches"], ranking.options["images"]) for ranking in rankings} == {(3, 32)}
+    together = kept["all"][1]
+    assert all(ranking.history["constant"] == ["l2_norm", "regions"] for ranking in together)
+    for name, (_, alone) in kept.items():
+        if name != "all":
+            assert [list(r.scores) for r in alone] == [r.history["proxies"][name] for r in together]
+    page = " ".join(PAGE.split())
+    assert f"took {', '.join(str(round(r.provenance['timings']['seconds'])) for r in together)} seconds" in page
+
+
+@pytest.mark.parametrize("table", ["published", OURS])
+def test_the_page_says_of_every_proxy_what_it_is_beside_macs(table):
+    macs = kept_rankings("macs")
+    words = {}
+    for name, (kept, rankings) in zero_cost(table).items():
+        found = verdict(rankings, macs, load_table(table))
+        words[name] = (found.word, found.difference > 0)
+        low, high = kept["interval"]
+        row = rf"^\| `{name}` \| {kept['tau']:.3f} \({low:.3f} to {high:.3f}\) \|.* \| {re.escape(str(found))} \|$"
+        assert re.search(row, PAGE, re.MULTILINE), name
+    assert {name for name, (_, above) in words.items() if above} == {
+        "swap",
+        "nwot",
+    }  # "no other lies above counting MACs"
+    better = {name for name, (word, _) in words.items() if word == "better"}
+    assert better == (set() if table == "published" else {"swap", "nwot"})
+
+
+def test_the_page_says_what_proxies_count():
+    page = " ".join(PAGE.split())
+    path = RESULTS / "correlations" / "zero_cost.csv"
+    rankings = [ranking for _, group in zero_cost("published").values() for ranking in group]
+    found = correlations(entrants(rankings, load_table("published")), [load_table("published"), load_table(OURS)])
+    assert path.read_text() == found.csv()
+    rows = {row[""]: row for row in csv.DictReader(path.read_text().splitlines())}
+
+    def of(name, other):
+        return round(float(rows[f"zero_cost proxy={name}"][other]), 2)
+
+    late = "layers before the first pooling"
+    for name in ("swap", "nwot"):
+        assert f"`{name}` {of(name, 'MACs'):.2f} and {of(name, late):.2f}" in page
+    ntk = [zero_cost(table)["ntk"][0] for table in ("published", OURS)]
+    said = f"{ntk[0]['tau']:.3f} and {ntk[1]['tau']:.3f}, but given MACs"
+    assert f"{said} {ntk[0]['tau_given_macs']:.3f} and {ntk[1]['tau_given_macs']:.3f}" in page
+    assert f"(tau {of('ntk', 'MACs'):.2f})" in page
+    near = {name for name in {"all", *proxies.PROXIES} - {"l2_norm", "regions"} if abs(of(name, "MACs")) > 0.75}
+    assert near == {
+        "swap",
+        "nwot",
+        "meco",
+        "synflow",
+        "fisher",
+        "effective_receptive_field",
+        "snip",
+        "grad_norm",
+        "all",
+    }
+    given = zero_cost(OURS)
+    assert f"Given MACs {given['swap'][0]['tau_given_macs']:.3f} and {given['nwot'][0]['tau_given_macs']:.3f}" in page
+
+
+def test_the_page_says_which_proxies_their_seeds_decide():
+    page = " ".join(PAGE.split())
+    for name in ("plain", "zico", "epe_nas", "jacob_cov"):
+        taus = [kendalltau(r.scores, published_accuracies()).statistic for r in zero_cost("published")[name][1]]
+        assert f"`{name}` {taus[0]:.3f}, {taus[1]:.3f} and {taus[2]:.3f}" in page
+    flows = [kendalltau(r.scores, published_accuracies()).statistic for r in zero_cost("published")["synflow"][1]]
+    assert max(flows) - min(flows) < 1e-9

@@ -63,15 +63,20 @@ def lasting(record):
     return {key: record[key] for key in ("config", "number", "seed", "test_accuracy", "images", "curves")}
 
 
-@pytest.fixture(scope="module")
-def alone():
-    """The results of the same training without any command."""
+def trained(text, seed):
+    """The results of the training of a find without any command."""
     import torch
 
     from benchmark.training.train import Training
 
-    architecture = SPACE.architecture(FOUND)
-    return Training(SPACE, architecture, 3, RECIPE, named.load("synthetic"), torch.device("cpu")).run()[0]
+    return Training(SPACE, SPACE.architecture(text), seed, RECIPE, named.load("synthetic"), torch.device("cpu")).run()[
+        0
+    ]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return trained(FOUND, 3)
 
 
 def test_a_find_outside_the_space_is_trained_once_as_found(run, words, tmp_path, alone):  # noqa: F811
@@ -94,8 +99,6 @@ def test_a_find_outside_the_space_is_trained_once_as_found(run, words, tmp_path,
 
 
 def test_sizes_that_were_learned_are_trained_as_found_beside_the_pick(run, words, tmp_path):  # noqa: F811
-    from benchmark.training import train
-
     sizes = "32,32,32,24x23,24x23,12,12,9,9"
     words += ["--find", "[4,3,3]", "--also", f"{sizes} [4,3,3]"]  # the pick among them is trained once
     assert run(*(word for word in words if word != "--retrain"))[0] == 0
@@ -106,8 +109,7 @@ def test_sizes_that_were_learned_are_trained_as_found_beside_the_pick(run, words
     assert code == 0, err
     records = retrained(tmp_path / "out")
     assert sorted(records) == ["024-seed0", f"sizes{sizes}-seed0"]
-    architecture = SPACE.architecture(sizes)
-    expected, _ = train.train_alone(SPACE, architecture, 0, RECIPE, named.load("synthetic"), train.device_named("cpu"))
+    expected = trained(sizes, 0)
     assert lasting(records[f"sizes{sizes}-seed0"]) == {"config": sizes, "number": None, "seed": 0} | expected
     assert out.splitlines()[-1].startswith("retrained: [4,3,3] seed 0 ")
     assert f"; {sizes} seed 0 {expected['test_accuracy']:.2f} %" in out

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from benchmark.channels.learning import Seeded
 from benchmark.channels.metrics import Side
 from benchmark.recipe import Recipe
-from benchmark.training.engine import Learner, Outputs, Way
 
 LEAST = 1e-20
 
@@ -26,18 +26,11 @@ def next_rate(rate: float, gains: Sequence[float], initial: float, beta: float) 
     return max(beta * rate + step, LEAST)
 
 
-class Constant(Learner):
-    """SGD at the recipe's rate throughout: a search looks at the beginning of a training, where no schedule is felt."""
-
-    def learn(self, x: Tensor, y: Tensor, path: Way, rate: float) -> Outputs:
-        return super().learn(x, y, path, self.recipe.lr)
-
-
-class Adas(Learner):
+class Adas(Seeded):
     """SGD with a rate per convolution, moved by `advance` after each epoch."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device, beta: float) -> None:
-        super().__init__(network, recipe, device)
+    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device, seed: int, beta: float) -> None:
+        super().__init__(network, recipe, device, seed)
         self.beta = beta
         linear = {id(p) for m in network.modules() if isinstance(m, nn.Linear) for p in m.parameters()}
         groups: list[list[nn.Parameter]] = [[]]
@@ -53,7 +46,7 @@ class Adas(Learner):
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
         )
-        self.rates = [recipe.lr] * len(groups)
+        self.now = [recipe.lr] * len(groups)  # the rates
         self.gains: list[list[float]] = []  # by epoch, as many as rates
 
     def advance(self, measured: Sequence[tuple[Side, Side]]) -> None:
@@ -61,20 +54,17 @@ class Adas(Learner):
         gains = [(before.gain + after.gain) / 2 for before, after in measured]
         self.gains = [*self.gains[-1:], [*gains, measured[-1][1].gain]]
         first = len(self.gains) == 1
-        self.rates = [
+        self.now = [
             next_rate(0.0 if first else rate, [epoch[i] for epoch in self.gains], self.recipe.lr, self.beta)
-            for i, rate in enumerate(self.rates)
+            for i, rate in enumerate(self.now)
         ]
 
-    def learn(self, x: Tensor, y: Tensor, path: Way, rate: float) -> Outputs:
-        for group, own in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = own
-        self.network.train()
-        return self.run("step", self._step, x, y, path)
+    def rates(self) -> list[float]:
+        return self.now
 
     def state(self) -> dict[str, Any]:
-        return super().state() | {"rates": self.rates, "gains": self.gains}
+        return super().state() | {"rates": self.now, "gains": self.gains}
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
-        self.rates, self.gains = state["rates"], state["gains"]
+        self.now, self.gains = state["rates"], state["gains"]

@@ -158,7 +158,7 @@ def _mobilenet(classes: int, small: bool) -> nn.Module:
             super().__init__(inp, oup, stride, expand_ratio, norm_layer)
             if expand_ratio == 1:
                 first = mobilenetv2.Conv2dNormActivation(inp, inp, kernel_size=1, activation_layer=nn.ReLU6)
-                self.conv = nn.Sequential(first, *cast(nn.Sequential, self.conv))
+                self.conv = nn.Sequential(first, *cast(Any, self).conv)
             widens = stride == 1 and inp != oup
             self.projection = nn.Sequential(nn.Conv2d(inp, oup, 1, bias=False), nn.BatchNorm2d(oup)) if widens else None
 

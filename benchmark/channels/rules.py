@@ -98,7 +98,8 @@ def moved(now: Moving, slope: float, condition: float, delta: float, recipe: Cha
     """
     if now.last == FREEZE:
         return now
-    low, high = -(-recipe.floor // unit) * unit, recipe.cap // unit * unit
+    low = -(-recipe.floor // unit) * unit
+    high = max(low, recipe.cap // unit * unit)  # of a unit above the cap, one
     shrinks = ((slope < delta or condition >= recipe.mu) and now.width > low) or now.width > high
     what, phi = SHRINK if shrinks else EXPAND, now.phi
     if now.last is not None and what != now.last:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark import datasheets
-from benchmark.cli import Parser, add_data, answer
+from benchmark.cli import Parser, add_data, answer, folder
 from benchmark.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
 def default_root() -> Path:
     """`$NASBENCH_POOLING_DATA`, where `~` is the user's home, else the user's cache.
 
-    Raises UsageError for a user who has no home, as in some containers.
+    Raises UsageError for a user who has no home, as in some containers, and where a file is in the way.
     """
     given = os.environ.get("NASBENCH_POOLING_DATA")
     try:
-        if given:
-            return Path(given).expanduser()
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas-bench-pooling"
+        cache = given or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas-bench-pooling"
+        return Path(folder(str(Path(cache).expanduser())))
+    except argparse.ArgumentTypeError as error:
+        where = "NASBENCH_POOLING_DATA" if given else "the user's cache"
+        raise UsageError(f"{where}: {error}, or give --data") from None
     except RuntimeError:
         raise UsageError(
             f"there is no home folder for {given or 'the data'}: set NASBENCH_POOLING_DATA to a whole path, or give --data"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.page.explored import Explored
-from benchmark.page.histories import Drawing, Mixing, Weighing
+from benchmark.page.histories import Drawing, Mixing, Sizing, Weighing
 from benchmark.page.leaderboard import Board, Spent
 from benchmark.page.pairs import Pair
 from benchmark.page.styles import ACCENT, NEUTRAL, Style
@@ -24,9 +24,13 @@ MOST_NAMED = 60  # configurations, beyond which their names would cover each oth
 
 
 def _data(rows: Iterable[Mapping[str, Any]]) -> Any:
+    """The rows as they stand in a chart. They are not held against Vega-Lite's schema: that takes minutes for a hundred
+    thousand, and any row would do."""
     import altair as alt
+    from altair.utils.schemapi import debug_mode
 
-    return alt.Data(values=[{key: _tidy(value) for key, value in row.items()} for row in rows])
+    with debug_mode(False):
+        return alt.Data(values=[{key: _tidy(value) for key, value in row.items()} for row in rows])
 
 
 def _tidy(value: Any) -> Any:
@@ -124,7 +128,9 @@ def configurations(table: Explored, x: str, width: Width = 620, named: bool = Fa
     ]
     field, title = X[x]
     best = max(table.configurations, key=lambda one: one.mean).config
-    base = alt.Chart(_data(rows)).encode(x=alt.X(f"{field}:Q", title=title).scale(zero=False, padding=12))
+    scale = alt.Scale(type="log", nice=False, padding=14) if x == "macs" else alt.Scale(zero=False, padding=12)
+    axis = alt.Axis(values=_decades()) if x == "macs" else alt.Axis(tickMinStep=1)
+    base = alt.Chart(_data(rows)).encode(x=alt.X(f"{field}:Q", title=title, axis=axis).scale(scale))
     accuracy = f"test accuracy on {table.dataset}, %"
     tip = ["config:N", "mean:Q", "std:Q", "n:Q", "rank:Q", "megamacs:Q"]
     here = "datum.config == chosen"
@@ -147,6 +153,11 @@ def configurations(table: Explored, x: str, width: Width = 620, named: bool = Fa
         layers.append(chosen.mark_point(size=220, color=ACCENT, strokeWidth=2.5).encode(y="mean:Q"))
         layers.append(name.transform_filter(here))
     return _sized(alt.layer(*layers).add_params(alt.param(name="chosen", value=best)), width, 340)
+
+
+def _decades() -> list[float]:
+    """Where a logarithmic axis of millions of MACs has its ticks; those outside it are not drawn."""
+    return [step * 10.0**power for power in range(-1, 6) for step in (1, 1.5, 2, 3, 4, 6, 8)]
 
 
 def curves(table: Explored, width: Width = 620) -> Any:
@@ -427,7 +438,7 @@ def _of_run(chart: Any, runs: Sequence[str]) -> Any:
     return chart.transform_filter("datum.run == run").add_params(alt.param(name="run", value=runs[0]))
 
 
-def runs_of(histories: Sequence[Mixing] | Sequence[Weighing] | Sequence[Drawing]) -> list[str]:
+def runs_of(histories: Sequence[Mixing] | Sequence[Weighing] | Sequence[Sizing] | Sequence[Drawing]) -> list[str]:
     return [_run(one.label, one.seed) for one in histories]
 
 
@@ -436,20 +447,13 @@ def mixing(histories: Sequence[Mixing]) -> Any:
     import altair as alt
 
     rows = [
-        {
-            "run": _run(one.label, one.seed),
-            "panel": place,
-            "epoch": epoch,
-            "order": order,
-            "config": config,
-            "model": model + 1,
-            "p": chance,
-        }
+        {"run": _run(one.label, one.seed), "epoch": epoch, "order": order, "config": config}
+        | {str(model + 1): round(chance, 3) for model, chance in enumerate(one.chances[place][order])}
         for one in histories
         for place, epoch in enumerate(one.epochs)
         for order, config in enumerate(one.configs)
-        for model, chance in enumerate(one.chances[place][order])
     ]
+    models = max(len(one.chances[0][0]) for one in histories)
     size = max(len(one.configs) for one in histories)
     cells = alt.Chart().mark_rect().encode(
         x=alt.X("model:O", title=None, axis=alt.Axis(labelAngle=0)),
@@ -461,8 +465,10 @@ def mixing(histories: Sequence[Mixing]) -> Any:
         .legend(orient="top", gradientLength=160),
         tooltip=["config:N", "model:O", "epoch:Q", "p:Q"],
     )  # fmt: skip
-    wide = 13 * max(len(one.chances[0][0]) for one in histories)
-    chart = cells.properties(width=max(26, wide), height=max(120, min(900, 11 * size))).facet(
+    cells = cells.transform_fold([str(model + 1) for model in range(models)], as_=["model", "p"]).transform_filter(
+        "isValid(datum.p)"
+    )
+    chart = cells.properties(width=max(26, 13 * models), height=max(120, min(900, 11 * size))).facet(
         column=alt.Column("epoch:O", title="after epoch; columns are models", header=alt.Header(labelPadding=4)),
         data=_data(rows),
         spacing=6,
@@ -507,6 +513,40 @@ def weighing(histories: Sequence[Weighing], width: Width = 560) -> Any:
         ),
     )
     return _sized(chart.add_params(alt.param(name="run", value=runs[0])), width, 52 * len(sides))
+
+
+def sizing(histories: Sequence[Sizing], width: Width = 560) -> Any:
+    """The sides of all layers over the epochs of a search that learns them, beside those of the space."""
+    import altair as alt
+
+    rows = [
+        {
+            "run": _run(one.label, one.seed),
+            "epoch": epoch,
+            "layer": layer,
+            "side": (height * width) ** 0.5,
+            "size": f"{height} x {width}",
+        }
+        for one in histories
+        for epoch, layers in enumerate(one.learned)
+        for layer, (height, width) in enumerate(layers, start=1)
+    ]
+    sides = histories[0].sizes
+    y = alt.Y("side:Q", title="side of the feature map, pixels").scale(type="log", base=2, nice=False)
+    lines = (
+        alt.Chart(_data(rows))
+        .transform_filter("datum.run == run")
+        .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=20))
+        .encode(
+            x=alt.X("epoch:Q", title="epoch (0 is before the first step)", axis=alt.Axis(tickMinStep=1)),
+            y=y,
+            color=alt.Color("layer:O", title="layer").scale(scheme="viridis").legend(orient="right"),
+            tooltip=["layer:O", "epoch:Q", "size:N"],
+        )
+    )
+    rules = alt.Chart(_data([{"side": side} for side in sides])).mark_rule(strokeDash=[4, 3], color=NEUTRAL).encode(y=y)
+    chart = alt.layer(rules, lines).add_params(alt.param(name="run", value=runs_of(histories)[0]))
+    return _sized(chart, width, 300)
 
 
 def drawing(histories: Sequence[Drawing], width: Width = 560) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmark.page import charts
 from benchmark.page.explored import Explored
-from benchmark.page.histories import Drawing, Histories, Mixing, Weighing
+from benchmark.page.histories import Drawing, Histories, Mixing, Sizing, Weighing
 from benchmark.page.leaderboard import Board
 from benchmark.page.pairs import Pair
 from benchmark.page.styles import Style
@@ -267,6 +267,19 @@ def histories(found: Histories) -> list[Figure]:
                 "down and up again leaves the space of poolings: no network that only ever pools can follow it.",
             )
         )
+    if found.sizing:
+        figures.append(
+            _searches(
+                "sizes",
+                "Which sizes were learned",
+                found.sizing,
+                charts.sizing,
+                lambda some: charts.sizing(some, PAGE),
+                "Some methods learn the sizes of feature maps by gradient while one network trains. Each line is a layer; "
+                "dashed are the sizes of the space. Lines that rise pool later than the standard network, lines that "
+                "stay flat were never moved. A map that is not square is drawn at the side of a square with as many pixels.",
+            )
+        )
     if found.drawing:
         figures.append(
             _searches(
@@ -286,7 +299,7 @@ def histories(found: Histories) -> list[Figure]:
 def _searches(
     key: str,
     title: str,
-    found: Sequence[Mixing] | Sequence[Weighing] | Sequence[Drawing],
+    found: Sequence[Mixing] | Sequence[Weighing] | Sequence[Sizing] | Sequence[Drawing],
     draw: Callable[[Any], Any],
     page: Callable[[Any], Any],
     meaning: str,

@@ -41,7 +41,7 @@ def draw(figures: Iterable[Figure], folder: Path, formats: Sequence[str]) -> Ite
         for view in figure.views:
             if view.file is None or not formats:
                 continue
-            spec = view.file().to_dict() | {"config": styles.FILE}
+            spec = view.file().to_dict(validate=False) | {"config": styles.FILE}
             svg = vl_convert.vegalite_to_svg(spec)
             for form in formats:
                 write_atomically(folder / f"{view.key}.{form}", made[form](svg))

@@ -2,6 +2,8 @@
 
 p(m|c)   watched[i]["p(m|c)"], (C, M): how probable each model is for each configuration (a mixture)
 weights  weights[i], (L - 1, R): the weight of each resolution in each block (DARTS)
+sizes    sizes[i], (L - 1, 2): height and width in pixels of each layer after the first, before the first epoch and after
+         each (DiffStride, ShapeAdaptor, DynOPool)
 draws    watched[i]["visits"], whose last C numbers count the draws of each configuration until then (MCTS), or
          watched[i]["p(c)"], (C,): how probable each is to be drawn (BSE)
 """
@@ -50,6 +52,17 @@ class Weighing:
 
 
 @dataclass(frozen=True)
+class Sizing:
+    """learned: (E + 1, L - 1, 2) in pixels, before the first epoch and after each; sizes: those of the space."""
+
+    label: str
+    seed: str
+    link: str
+    sizes: tuple[int, ...]
+    learned: tuple[tuple[tuple[int, int], ...], ...]
+
+
+@dataclass(frozen=True)
 class Drawing:
     """shares: (columns, C), the share of draws between two epochs, or the chance to be drawn at one; rows sum to 1."""
 
@@ -66,6 +79,7 @@ class Drawing:
 class Histories:
     mixing: tuple[Mixing, ...]
     weighing: tuple[Weighing, ...]
+    sizing: tuple[Sizing, ...]
     drawing: tuple[Drawing, ...]
     left_out: tuple[str, ...]
 
@@ -74,23 +88,34 @@ def histories_of(rankings: Sequence[KeptRanking], labels: Mapping[int, str]) -> 
     """labels: the name of each ranking on the page, by its `id`. What has such a name and another shape is left out."""
     mixing: list[Mixing] = []
     weighing: list[Weighing] = []
+    sizing: list[Sizing] = []
     drawing: list[Drawing] = []
     left_out = []
+    seen: dict[tuple[str, str], int] = {}
     for kept in rankings:
         label = labels[id(kept.ranking)]
+        times = seen[label, kept.seed] = seen.get((label, kept.seed), 0) + 1
+        if times > 1:  # no seeds of one method: each is a search of its own
+            label = f"{label}, {times}"
         try:
             space = load_space(kept.ranking.space)
             watched = kept.ranking.history.get("watched") or []
-            seen = watched[-1] if isinstance(watched, list) and watched and isinstance(watched[-1], dict) else {}
-            if "p(m|c)" in seen:
+            last = watched[-1] if isinstance(watched, list) and watched and isinstance(watched[-1], dict) else {}
+            if "p(m|c)" in last:
                 mixing.append(_mixing(label, kept, space, watched))
-            if "visits" in seen or "p(c)" in seen:
+            if "visits" in last or "p(c)" in last:
                 drawing.append(_drawing(label, kept, space, watched))
             if "weights" in kept.ranking.history:
                 weighing.append(_weighing(label, kept, space))
+            if "sizes" in kept.ranking.history:
+                learned = _array(kept.ranking.history["sizes"], None, space.depth - 1, 2)
+                if learned.min() < 1:
+                    raise ValueError("a map of no pixels")
+                pixels = tuple(tuple((int(h), int(w)) for h, w in layers) for layers in learned)
+                sizing.append(Sizing(label, kept.seed, kept.link, space.sizes, pixels))
         except (ValueError, TypeError, KeyError, IndexError, OverflowError):
             left_out.append(f"{kept.link}: its history is not drawn, for it has another shape; its scores are used")
-    return Histories(tuple(mixing), tuple(weighing), tuple(drawing), tuple(left_out))
+    return Histories(tuple(mixing), tuple(weighing), tuple(sizing), tuple(drawing), tuple(left_out))
 
 
 def _spread(count: int, wanted: int) -> list[int]:

@@ -218,6 +218,8 @@ def labels_of(rankings: Sequence[KeptRanking]) -> dict[int, str]:
 
 def _short(text: str) -> str:
     plain = " ".join(printable(text).split())
+    if plain == COUNTING:  # the name of what stands beside every method
+        plain = f"{COUNTING} (a ranking's name)"
     return plain if len(plain) <= LONGEST else plain[: LONGEST - 1] + "…"
 
 
@@ -235,8 +237,8 @@ def _groups(
         seeds = [one.ranking.provenance.get("seed") for one in group]
         known = [str(seed) for seed in seeds if seed is not None]
         alike = all(
-            (one.ranking.options, one.ranking.provenance.get("recipe_hash"))
-            == (group[0].ranking.options, group[0].ranking.provenance.get("recipe_hash"))
+            (one.ranking.method, one.ranking.options, one.ranking.provenance.get("recipe_hash"))
+            == (group[0].ranking.method, group[0].ranking.options, group[0].ranking.provenance.get("recipe_hash"))
             for one in group
         )
         if len(set(known)) == len(known) and alike:

@@ -91,7 +91,7 @@ def _data(page: Page, everywhere: Iterable[figures.Figure]) -> dict[str, Any]:
     """What the scripts read: the charts, their data once each, verdicts, and tables to be explored."""
     pool: dict[str, Any] = {}
     specs = {
-        view.key: _pooled(view.page().to_dict(), pool)
+        view.key: _pooled(view.page().to_dict(validate=False), pool)
         for figure in everywhere
         for view in figure.views
         if view.page is not None
@@ -118,8 +118,9 @@ def _pooled(spec: dict[str, Any], pool: dict[str, Any]) -> dict[str, Any]:
             return [named(value) for value in part]
         if not isinstance(part, dict):
             return part
-        if set(part) == {"values"} and isinstance(part["values"], list):
-            packed = _columns(part["values"])
+        rows = part.get("values") if set(part) == {"values"} else None
+        if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):  # else the values of an axis
+            packed = _columns(rows)
             key = hashlib.sha256(json.dumps(packed).encode()).hexdigest()[:10]
             pool[key] = packed
             names.add(key)
@@ -130,10 +131,10 @@ def _pooled(spec: dict[str, Any], pool: dict[str, Any]) -> dict[str, Any]:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rows of the same keys, column by column; texts that come again stand once: {"of": [texts], "at": [places]}."""
+    """Rows column by column, with null for what one lacks; texts that come again stand once: {"of": [texts], "at": [places]}."""
     columns: dict[str, Any] = {}
-    for key in rows[0] if rows else ():
-        values = [row[key] for row in rows]
+    for key in dict.fromkeys(key for row in rows for key in row):
+        values = [row.get(key) for row in rows]
         if (
             values
             and all(isinstance(value, str) for value in values)

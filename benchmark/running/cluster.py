@@ -38,7 +38,7 @@ from benchmark import cli
 from benchmark.errors import Failure, UsageError, choices
 from benchmark.given import read_bytes
 from benchmark.running import files
-from benchmark.running.node import Task, failures, last_line
+from benchmark.running.node import Task, failures, last_line, written
 from benchmark.running.slurm import ask_slurm, clean_environment, max_array_size, no_slurm
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class Queue:
         found = {}
         for path in sorted((self.folder / "arrays").glob("*.json")):
             with suppress(FileNotFoundError):  # another command cancels or clears at this moment
-                found[path.stem] = json.loads(path.read_text())["tasks"]
+                found[path.stem] = written(path, dict)["tasks"]
         return found
 
     def tasks(self) -> list[Queued]:

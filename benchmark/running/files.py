@@ -54,7 +54,11 @@ def write_atomically(path: Path, data: bytes, beside: Path | None = None) -> Non
         except FileNotFoundError:  # another writer swept it up before it was locked, or over a network
             if left == 1 or not folder.is_dir():
                 raise
-        except BaseException:
+        except BaseException as error:
+            if (
+                isinstance(error, OSError) and error.errno and error.filename is None
+            ):  # a full disk does not say what did not fit
+                error.filename = str(path)
             partial.unlink(missing_ok=True)
             raise
     for partial in folder.glob(f"{glob.escape(path.name)}.*.partial"):

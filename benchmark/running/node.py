@@ -36,13 +36,29 @@ def attempt() -> str:
 def failures(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Why items failed, by name, each time: {why, log, when, of}, `of` how many are allowed."""
     paths = sorted((folder / "failed").glob("*.json"))
-    return {path.stem: json.loads(path.read_text()) for path in paths}
+    return {path.stem: written(path, list) for path in paths}
+
+
+def written(path: Path, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:
+    """What a file of a queue's folder says: a submission's a dict, an item's failures a list.
+
+    Raises Failure, with the way out, for one that is damaged.
+    """
+    try:
+        said = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        said = None
+    whole = isinstance(said, kind) and ("tasks" in said if kind is dict else all(isinstance(one, dict) for one in said))
+    if not (whole and said):
+        out = f"scancel --name={path.stem}, and then remove it" if kind is dict else "remove it"
+        raise Failure(f"{path}: damaged, so that what Slurm was asked to do is not known: {out}")
+    return said
 
 
 def note_failure(folder: Path, name: str, why: str, attempts: int) -> int:
     """Adds to an item's failures; returns how many there are, of at most `attempts`."""
     path = folder / "failed" / f"{name}.json"
-    times = json.loads(path.read_text()) if path.exists() else []
+    times = written(path, list) if path.exists() else []
     times.append(
         {"why": why, "log": log_of(folder), "when": datetime.now(UTC).isoformat(timespec="seconds"), "of": attempts}
     )
@@ -175,7 +191,7 @@ def after_a_task(folder: Path, label: str, number: int, code: int) -> None:
     path = folder / "arrays" / f"{label}.json"
     if code == 0 or not path.exists():
         return
-    said = json.loads(path.read_text())
+    said = written(path, dict)
     names, attempts = said["tasks"][number], said["attempts"]
     this = attempt()
     marked = [name for name in names if (folder / "marks" / f"{name}@{this}").exists()]

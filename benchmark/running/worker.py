@@ -112,7 +112,7 @@ class _Worker:
                 os._exit(1)  # not even the interpreter's own end can be trusted
             except SystemExit as error:  # of a library that takes itself for the program
                 self.tell("failed", position, f"it ended with sys.exit({error.code!r}) where an answer was expected")
-            except Exception as error:
+            except BaseException as error:  # its own KeyboardInterrupt, too: those of users are ignored here
                 self.tell("failed", position, _one_line(error))
             del self.under_way[position]
 
@@ -135,7 +135,7 @@ def unblock(numbers: Sequence[int]) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     """Why an item failed; for errors that are not meant for users, also where."""
     if isinstance(error, (UsageError, Failure, Spoiled)):
         return " ".join(str(error).split())

@@ -62,6 +62,10 @@ class Ranking:
 
     def __post_init__(self) -> None:
         space = load_space(self.space)
+        if isinstance(self.scores, str | bytes) or not isinstance(self.scores, Iterable):
+            raise UsageError(
+                f"{str(self.scores)[:80]!r} are no scores: give {len(space)} numbers, one per configuration"
+            )
         given = tuple(Decimal(plain_number(s)) if isinstance(s, str) else s for s in self.scores)
         object.__setattr__(self, "scores", tuple(map(_float, given)))
         if len(self.scores) != len(space):
@@ -142,8 +146,14 @@ def _fault(part: str, key: Any, value: Any, size: int) -> str:
             and _are_numbers([value.get("seconds", 0)])
         )
         return "" if right else "it is a dict of `seconds`, a number, and `curve`, a list of them"
-    if (part, key) == ("provenance", "recipe_label"):
-        return "" if isinstance(value, str) else "it is text"
+    plain: dict[Any, tuple[type, str]] = {
+        "recipe_label": (str, "it is text"),
+        "seed": (int, "it is a whole number"),
+        "dataset": (Mapping, "it is a dict of `name` and `checksum`"),
+    }
+    if part == "provenance" and key in plain:
+        kind, shape = plain[key]
+        return "" if isinstance(value, kind) else shape
     if (part, key) == ("history", "curve"):
         right = isinstance(value, list | tuple) and all(
             isinstance(point, Mapping)

@@ -82,7 +82,7 @@ def _seen(table: GroundTruth, seeds: list[int]) -> tuple[np.ndarray, int, str]:
 
 def _judged(table: GroundTruth, seeds: list[int]) -> tuple[np.ndarray, str]:
     if len(seeds) < 2:
-        why = "has one seed" if seeds else "has means only"
+        why = "has one seed" if seeds else "has no seed of every configuration" if table.seeds else "has means only"
         return np.array([[row.mean for row in table.rows]]), (
             f"judged: by the very number that is seen, for the table {why}; luck of a seed counts as merit"
         )

@@ -45,6 +45,11 @@ def path_macs(space: PoolingSpace, path: Sequence[Any], classes: int | None = No
     return convolutions + require_trainable(space).features * (classes or space.classes)
 
 
+def outputs(space: PoolingSpace, path: Sequence[Any]) -> int:
+    """Numbers that all convolutions put out for one image along a path: what memory goes by."""
+    return sum(o * pixels for _, o, _, pixels in _convolutions(space, path))
+
+
 def parameters(space: PoolingSpace, affine: bool = True, classes: int | None = None) -> int:
     """Trainable numbers, the same for every configuration: widths never move with the pooling.
 

@@ -37,7 +37,7 @@ class Config:
         object.__setattr__(self, "layers", tuple(map(index, self.layers)) if whole else tuple(self.layers))
         if not self.layers or not whole or min(self.layers) < 1:
             raise UsageError(
-                f"{list(self.layers)} is no configuration: it needs whole numbers of 1 or more, as in [4,3,3]"
+                f"{str(list(self.layers))[:80]} is no configuration: it needs whole numbers of 1 or more, as in [4,3,3]"
             )
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Config:
         try:
             return cls(tuple(value))  # type: ignore[arg-type]
         except TypeError:
-            raise UsageError(f"{value!r} is no configuration: write it as [4,3,3]") from None
+            raise UsageError(f"{repr(value)[:80]} is no configuration: write it as [4,3,3]") from None
 
     @property
     def path(self) -> tuple[int, ...]:
@@ -234,8 +234,12 @@ class PoolingSpace:
     def __getitem__(self, index: int) -> Config:
         return self.configs[index]
 
-    def __contains__(self, config: object) -> bool:
-        return config in self._indices
+    def __contains__(self, config: Any) -> bool:
+        """Whether what `index` takes, "[4,3,3]" or (4, 3, 3) too, is a configuration of this space."""
+        try:
+            return Config.parse(config) in self._indices
+        except UsageError:
+            return False
 
     def index(self, config: Architecture | str | Iterable[int]) -> int:
         """Position from 0. Raises UsageError for what is not in the space."""

@@ -7,10 +7,12 @@ trained by whoever holds its claim (`files.claim`), on this host or on another o
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError
+from benchmark.given import read_bytes
 from benchmark.provenance import checksum
 from benchmark.recipe import CURVES, Recipe
 from benchmark.running import files
@@ -109,9 +112,15 @@ class Ledger:
         """The record of a run, or None where there is none. Raises CorruptRecord, naming file and fault."""
         path = self.record_path(run)
         try:
-            data = path.read_bytes()
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
+                raise CorruptRecord(f"{path}: not a file")
+            data = read_bytes(path)
         except FileNotFoundError:
             return None
+        except OSError as error:  # one that may not be read is neither missing nor corrupt
+            if error.errno not in (errno.ELOOP, errno.EFBIG):
+                raise
+            raise CorruptRecord(f"{path}: {error.strerror}") from None
         return self._parse(path, data, run)
 
     def _parse(self, path: Path, data: bytes, run: Run) -> dict[str, Any]:
@@ -219,8 +228,14 @@ def _fault(record: dict[str, Any], recipe: Recipe) -> str | None:
     data = made.get("dataset") if isinstance(made, dict) else None
     if record.get("recipe") != recipe.to_dict():
         return "its recipe is not the one of its hash"
-    if not isinstance(data, dict) or not {"name", "checksum"} <= data.keys():
+    if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("name", "checksum")):
         return "its provenance names no data set"
+    if not isinstance(record.get("recipe_label"), str):
+        return "its recipe_label is no text"
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "it holds half a character"
     if not isinstance(timings, dict) or not all(_finite(timings.get(key, 1)) for key in ("seconds", "sharing")):
         return "its timings are no numbers"
     if not isinstance(curves, dict) or not all(isinstance(curves.get(name), list) for name in CURVES):

@@ -15,6 +15,8 @@ from benchmark.cli import say
 from benchmark.running.files import write_atomically
 
 CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SHARE = 0.05  # of the time between two checkpoints that writing one may take
+CHEAP = 0.2  # seconds; a checkpoint that takes less is not waited for
 CHECKPOINT_FORMAT = 2  # goes up when a checkpoint of old must not be resumed by new code
 
 
@@ -39,6 +41,7 @@ class Checkpoint:
     def __post_init__(self) -> None:
         self.stamp = self.stamp | {"format": CHECKPOINT_FORMAT}
         self._written = time.monotonic()
+        self._took = 0.0  # seconds, the last time
 
     def load(self) -> dict[str, Any] | None:
         """The state, or None where there is none that fits. One line says so where one had to be ignored."""
@@ -60,13 +63,23 @@ class Checkpoint:
 
     @property
     def due(self) -> bool:
-        return self.path is not None and time.monotonic() - self._written > CHECKPOINT_SECONDS
+        return self.affordable and time.monotonic() - self._written > CHECKPOINT_SECONDS
+
+    @property
+    def affordable(self) -> bool:
+        """Whether another one would take no more than CHECKPOINT_SHARE of the time since the last. Large networks take
+        seconds: at the end of each short epoch, writing would take longer than training.
+        """
+        since = time.monotonic() - self._written
+        return self.path is not None and (self._took < CHEAP or self._took <= CHECKPOINT_SHARE * since)
 
     def save(self, state: dict[str, Any]) -> None:
         if self.path is None:
             return
+        began = time.monotonic()
         buffer = io.BytesIO()
         torch.save({"stamp": self.stamp, "state": state}, buffer)
         payload = buffer.getvalue()
         write_atomically(self.path, hashlib.sha256(payload).digest() + payload)
         self._written = time.monotonic()
+        self._took = self._written - began

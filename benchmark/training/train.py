@@ -158,8 +158,8 @@ def fitting(fit: Fit, keeper: Checkpoint, stop: Stop = _never) -> Steps:
             if stop():
                 stand.keep()
                 return None
-            # A death without notice costs an epoch at most; what is finished needs no checkpoint.
-            if keeper.due or (epoch_over and stand.step < fit.steps):
+            # A death without notice costs an epoch, or twenty checkpoints' time; what is finished needs no checkpoint.
+            if keeper.due or (epoch_over and stand.step < fit.steps and keeper.affordable):
                 stand.keep()
     return stand.results(), stand.seconds
 

@@ -69,6 +69,7 @@ def test_widths_are_multiples_and_halves_go_to_the_even_one():
     assert widths("S", 3, unit=12, floor=20) == [32, 24, 24, 24]
     assert all(w % 6 == 0 for w in widths("E", 20, unit=6, cap=100)[1:])
     assert widths("E", 20, unit=6, cap=100)[-1] == 96
+    assert widths("E", 2, unit=300) == [32, 300, 300]  # more groups than the cap allows channels: one each
 
 
 def test_decisions_in_words():
@@ -189,13 +190,13 @@ def test_each_convolution_has_its_rate_and_linear_layers_that_of_the_last_output
     torch.manual_seed(0)
     recipe = Recipe(lr=0.1, momentum=0.9, weight_decay=0.01, precision="fp32", memory_layout="contiguous")
     network = Unpathed()
-    learner = Adas(network, recipe, torch.device("cpu"), 0.8)
+    learner = Adas(network, recipe, torch.device("cpu"), 0, 0.8)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     learner.advance([(Side(0, 0, 0.1), Side(0, 0, 0.3)), (Side(0, 0, 0.2), Side(0, 0, 0.4))])
-    assert learner.rates == pytest.approx([0.1, 0.1, 0.1])
+    assert learner.now == pytest.approx([0.1, 0.1, 0.1])
     learner.advance([(Side(0, 0, 0.3), Side(0, 0, 0.3)), (Side(0, 0, 0.2), Side(0, 0, 0.2))])
-    assert learner.rates == pytest.approx([0.18, 1e-20, 1e-20])
-    learner.rates = [0.5, 0.25, 0.125]
+    assert learner.now == pytest.approx([0.18, 1e-20, 1e-20])
+    learner.now = [0.5, 0.25, 0.125]
     learner.learn(torch.randn(4, 3, 8, 8), torch.tensor([1, 2, 3, 4]), (), 99.0)
     rate_of = {"body.0": 0.5, "body.1": 0.5, "body.3": 0.25, "head": 0.125}
     for name, parameter in network.named_parameters():
@@ -204,9 +205,9 @@ def test_each_convolution_has_its_rate_and_linear_layers_that_of_the_last_output
             step, rate_of[name.rpartition(".")[0]] * (parameter.grad + 0.01 * before[name]), atol=1e-6
         ), name
     state = learner.state()
-    other = Adas(Unpathed(), recipe, torch.device("cpu"), 0.8)
+    other = Adas(Unpathed(), recipe, torch.device("cpu"), 0, 0.8)
     other.restore(state)
-    assert (other.rates, other.gains) == (learner.rates, learner.gains)
+    assert (other.rates(), other.gains, other.taken) == (learner.rates(), learner.gains, 1)
 
 
 def test_a_depthwise_convolution_decays():

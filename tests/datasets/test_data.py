@@ -596,6 +596,26 @@ def test_home_may_be_written_short_and_may_be_missing(tmp_path, monkeypatch):
         assert "set NASBENCH_POOLING_DATA to a whole path" in one_line(named.default_root, UsageError)
 
 
+def test_a_file_in_the_place_of_the_data_is_told_before_anything_is_downloaded(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NASBENCH_POOLING_DATA", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match=r"NASBENCH_POOLING_DATA: '.*file' is no folder: give one, .* or give --data"):
+        named.default_root()
+    monkeypatch.setenv("NASBENCH_POOLING_DATA", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match=r"the user's cache: '.*file' is no folder"):
+        named.default_root()
+
+
+def test_a_folder_below_one_that_is_gone_is_told_so(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(argparse.ArgumentTypeError, match="'out' would lie in a folder that is gone"):
+        cli.folder("out")
+    assert cli.folder(str(tmp_path)) == str(tmp_path)
+
+
 # --- with the real CIFAR-10 ---
 
 

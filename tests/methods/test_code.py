@@ -72,6 +72,23 @@ def test_a_file_of_ones_own_counts_with_what_it_imports_beside_itself(tmp_path):
     assert {part for part in before if before[part] != after[part]} == {"deeper"}
 
 
+def test_packages_count_too_and_so_does_what_lies_where_the_command_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    package, here = tmp_path / "sub" / "lib", tmp_path / "helper.py"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "inner" / "core.py").write_text("x = 1\n")
+    here.write_text("x = 1\n")
+    mine = tmp_path / "sub" / "mine.py"
+    mine.write_text("from lib.inner import core\nimport helper\nfrom nas_methods.supernet import Sampler\n")
+    before = stamps.code_of("sub/mine.py")
+    assert set(before) == {"benchmark.training", "helper", "lib", "mine", "nas_methods.supernet"}
+    (package / "inner" / "core.py").write_text("x = 2\n")
+    here.write_text("x = 2\n")
+    after = stamps.code_of("sub/mine.py")
+    assert {part for part in before if before[part] != after[part]} == {"helper", "lib"}
+
+
 def test_a_ranking_of_a_single_file_from_before_versions_were_declared_stays_valid(tmp_path):
     mine = tmp_path / "mine.py"
     mine.write_text("class Method: ...\n")

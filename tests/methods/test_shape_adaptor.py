@@ -52,7 +52,7 @@ def test_gradients_against_finite_differences():
 
 @pytest.mark.parametrize("widths", [(4, 4), (4, 6)])
 def test_in_a_block_the_skip_is_pooled_and_the_sum_doubled(widths):
-    block = networks.BasicBlock(*widths, (8, 4), affine=True).double()
+    block = networks.BasicBlock(widths[0], widths[1], widths[1], (8, 4), affine=True).double()
     x = noise(2, 4, 7, 8)
     alpha = torch.tensor(0.4, dtype=torch.float64)
     pooled = F.max_pool2d(F.pad(x, (0, 0, 0, 1), value=-math.inf), 2)  # 4 x 4

@@ -85,6 +85,25 @@ def test_what_are_no_seeds_of_one_method_stand_apart(tmp_path):
     ]
 
 
+def test_what_is_called_like_the_baseline_is_not_taken_for_it(tmp_path):
+    made = Ranking(SPACE.name, tuple(-MEANS), None, "cifar10", leaderboard.COUNTING)
+    (tmp_path / "rankings").mkdir()
+    (tmp_path / "rankings" / "a.json").write_text(ranking_json(made))
+    found = {row.label: row.tau for row in board(tmp_path).standings}
+    assert len(found) == 2
+    assert found[leaderboard.COUNTING] == pytest.approx(board(tmp_path).macs)
+
+
+def test_long_names_that_are_cut_alike_stay_two_methods(tmp_path):
+    for seed, end in enumerate("ab"):
+        provenance = {"seed": seed}
+        made = Ranking(SPACE.name, tuple(MEANS), None, "cifar10", "x" * 80 + end, {}, provenance)
+        (tmp_path / "rankings").mkdir(exist_ok=True)
+        (tmp_path / "rankings" / f"{end}.json").write_text(ranking_json(made))
+    found = [row for row in board(tmp_path).standings if row.label != leaderboard.COUNTING]
+    assert [(row.label[-8:], len(row.taus)) for row in found] == [(", 1 of 2", 1), (", 2 of 2", 1)]
+
+
 def test_points_and_residuals(tmp_path):
     keep(tmp_path, "a", MEANS)
     keep(tmp_path, "b", -MEANS, of="reversed")
@@ -177,10 +196,13 @@ def test_histories_by_their_shape(tmp_path):
     visits = draw.integers(1, 9, (20, 50)).cumsum(axis=0)
     watched = [{"epoch": e + 1, "p(m|c)": chances[e].tolist(), "visits": visits[e].tolist()} for e in range(20)]
     weights = draw.dirichlet((1, 1, 1), 9).tolist()
-    keep(tmp_path, "a", MEANS, 4, {"watched": watched, "weights": [weights]})
+    sizes = draw.integers(1, 33, (4, 9, 2)).tolist()
+    keep(tmp_path, "a", MEANS, 4, {"watched": watched, "weights": [weights], "sizes": sizes})
     rankings = kept.read(tmp_path, tmp_path / "report").rankings
     found = histories.histories_of(rankings, leaderboard.labels_of(rankings))
-    [mixing], [weighing], [drawing] = found.mixing, found.weighing, found.drawing
+    [mixing], [weighing], [sizing], [drawing] = found.mixing, found.weighing, found.sizing, found.drawing
+    assert np.array(sizing.learned).tolist() == sizes
+    assert sizing.sizes == (32, 16, 8)
     assert mixing.epochs[0] == 1
     assert mixing.epochs[-1] == 20
     assert list(mixing.models) == sorted(mixing.models)
@@ -193,6 +215,15 @@ def test_histories_by_their_shape(tmp_path):
     whole = visits[:, -36:]
     assert drawing.shares[0] == pytest.approx(whole[0] / whole[0].sum())
     assert drawing.shares[-1] == pytest.approx((whole[19] - whole[18]) / (whole[19] - whole[18]).sum(), abs=0.02)
+
+
+@pytest.mark.parametrize("sizes", [[9 * [[32, 0]]], [8 * [[32, 32]]], [], [9 * [[32, "wide"]]]])
+def test_sizes_of_another_shape_are_left_out(tmp_path, sizes):
+    keep(tmp_path, "a", MEANS, history={"sizes": sizes})
+    rankings = kept.read(tmp_path, tmp_path / "report").rankings
+    found = histories.histories_of(rankings, leaderboard.labels_of(rankings))
+    assert found.sizing == ()
+    assert len(found.left_out) == 1
 
 
 def test_papers_tables_have_ours_beside_them(tmp_path):
@@ -219,6 +250,22 @@ def test_papers_tables_have_ours_beside_them(tmp_path):
     assert [cell.text for cell in tables["mixture-figure-3"].rows[1]] == ["planted M = 8", "0.600", "not run"]
     for table in tables.values():
         assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_figure_1_has_our_own_trainings_alone(tmp_path):
+    values = {config: {s: 50 + place + s for s in range(2)} for place, config in enumerate(SPACE)}
+    rows = [Row.of(config, seeds) for config, seeds in values.items()]
+    write_table(GroundTruth.from_rows("own", SPACE, rows, dataset="cifar10"), tmp_path / "tables")
+    found = kept.read(tmp_path, tmp_path / "report")
+    [table] = [one for one in papers.papers_of(found, None) if one.key == "mixture-figure-1"]
+    late = SPACE.index("[6,2,2]")
+    assert [cell.text for cell in table.rows[1]] == [
+        "[6,2,2], late pooling, alone",
+        "91.83",
+        f"{50.5 + late:.2f} ± 0.71",
+    ]
+    assert table.rows[1][2].link == "../tables/own.json"
+    assert [row[1].text for row in table.rows] == ["87.45", "91.83", "86.81", "89.84"]
 
 
 def test_two_tables_beside_each_other(tmp_path):

@@ -229,6 +229,20 @@ def test_where_srun_is_missing_nothing_is_submitted(queue, slurm, monkeypatch, t
     assert not any(call.startswith("sbatch") for call in slurm.calls())
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"attempts": 2}', "[" * 100000, "\udcff"])
+@pytest.mark.parametrize(
+    ("name", "out"), [("arrays/nbp-1", "scancel --name=nbp-1, and then remove it"), ("failed/a", "remove it")]
+)
+def test_a_damaged_file_of_a_queue_is_named_with_the_way_out(queue, slurm, name, out, text):
+    slurm("squeue", "true")
+    path = queue.folder / f"{name}.json"
+    path.write_text(text, errors="surrogateescape")
+    with pytest.raises(Failure, match="damaged") as error:
+        queue.tasks() if name.startswith("arrays") else queue.failed()
+    assert str(error.value).startswith(str(path))
+    assert str(error.value).endswith(out)
+
+
 def test_no_arrays_are_asked_for_nowhere(tmp_path, slurm):
     slurm("squeue", "exit 1")
     assert Queue(tmp_path / "nothing").tasks() == []

@@ -378,3 +378,14 @@ def test_names_are_bounded_whatever_goes_into_them_and_stay_distinct(tmp_path, l
     for stem in (one, other):
         write_atomically(tmp_path / f"{stem}-seed2147483647.curves.json", b"")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_disk_that_fills_up_is_told_with_the_file_that_did_not_fit(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        files.write_atomically(tmp_path / "a.json", b"{}")
+    assert caught.value.filename == str(tmp_path / "a.json")
+    assert list(tmp_path.iterdir()) == []

@@ -540,11 +540,13 @@ class Unsaid(Exception):
 
 
 def fails_oddly(item, report, stop):
-    raise Unsaid if item == 1 else ValueError("long" * 10**6)
+    raise {1: Unsaid(), 2: ValueError("long" * 10**6), 3: KeyboardInterrupt(), 4: GeneratorExit()}[item]
 
 
-def test_an_exception_without_a_text_and_one_of_a_book_are_told_in_a_line():
-    outcome, _ = heard(fails_oddly, [1, 2], Workers(1))
+def test_an_exception_of_any_kind_is_told_in_a_line_and_takes_down_its_item_only():
+    outcome, _ = heard(fails_oddly, [1, 2, 3, 4], Workers(1))
     assert outcome.failed[0].startswith("Unsaid: its text cannot be had, ValueError (")
     assert outcome.failed[1].startswith("ValueError: longlong")
     assert len(outcome.failed[1]) < 2500
+    assert outcome.failed[2].startswith("KeyboardInterrupt: (")
+    assert outcome.failed[3].startswith("GeneratorExit: (")

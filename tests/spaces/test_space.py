@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 
 from benchmark import datasheets
@@ -273,3 +274,11 @@ def test_of_a_large_space_a_few_are_enough_to_see_it_work():
         assert 8 <= len(space.few) <= 9
         assert {space[0], space.default, space[-1]} <= set(space.few)
         assert list(space.few) == sorted(space.few)
+
+
+def test_whether_a_space_holds_something_is_answered_however_it_is_written():
+    space = load_space()
+    for one in (space.default, "[4,3,3]", " [4, 3, 3]", (4, 3, 3), [4, 3, 3], np.array([4, 3, 3])):
+        assert one in space
+    for other in ("[9,9,9]", "[4,3", (4, 3), [], {}, None, 3, "", space.along((0, 1, 0, 1, 0, 1, 0, 1, 0, 1)), space):
+        assert other not in space

@@ -10,6 +10,7 @@ from dataclasses import fields
 import pytest
 from test_recipe import CHANGED
 
+from benchmark import given
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
 from benchmark.running.files import write_atomically
@@ -140,6 +141,25 @@ def test_a_record_that_lacks_something_is_refused(ledger, key):
 def test_a_file_of_any_other_content_is_refused(ledger, content):
     write(ledger).write_bytes(content)
     corrupt(ledger)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("stand_in", ["pipe", "folder", "loop", "device", "giant"])
+def test_what_is_no_file_is_no_record_and_is_put_aside(ledger, monkeypatch, stand_in):
+    monkeypatch.setattr(given, "LIMIT", 2**20)
+    path = ledger.record_path(RUN)
+    if stand_in == "pipe":
+        os.mkfifo(path)  # which nobody writes to: reading it would wait for ever
+    elif stand_in == "folder":
+        path.mkdir()
+    elif stand_in == "giant":
+        path.write_bytes(bytes(2**20 + 1))
+    else:
+        path.symlink_to({"loop": path.name, "device": "/dev/zero"}[stand_in])
+    corrupt(ledger)
+    assert ledger.status([RUN.config], [RUN.seed])["corrupt"] == [RUN]
+    ledger.set_aside(RUN)
+    assert ledger.read(RUN) is None
 
 
 def test_a_record_cut_short_anywhere_is_refused(ledger):

@@ -1,0 +1,96 @@
+"""What trainings take of memory is told before, and what cannot fit is refused with the way out."""
+
+import re
+
+import pytest
+import torch
+
+from benchmark.errors import UsageError
+from benchmark.recipe import Recipe, SearchRecipe
+from benchmark.spaces import costs
+from benchmark.spaces.space import load_space
+from benchmark.training import checkpoint, memory
+from benchmark.training.checkpoint import Checkpoint
+from nas_methods import Task
+from nas_methods.darts import Method as Darts
+from nas_methods.mixture import Method as Mixture
+from nas_methods.spos import Method as Spos
+
+CPU = torch.device("cpu")
+FOOD = load_space("resnet50-food101")
+WIDE = Recipe(dataset="food101", batch_size=256, precision="bf16")
+
+
+def needed(space, recipe, config, **more):
+    return memory.training_bytes(space, recipe, costs.outputs(space, space[space.index(config)].path), **more)
+
+
+def test_outputs_are_counted_by_hand():
+    space = load_space()
+    stem, first = 16 * 32**2, 3 * 2 * 16 * 32**2
+    second = (2 * 32 + 32 + 2 * 2 * 32) * 16**2
+    third = (2 * 64 + 64 + 2 * 2 * 64) * 8**2
+    assert costs.outputs(space, space.default.path) == stem + first + second + third
+
+
+@pytest.mark.parametrize(
+    ("space", "config", "batch", "precision", "measured"),
+    [  # growth of a process over two steps, in MB, by the system's account
+        ("resnet20-cifar10", "[8,1,1]", 64, "fp32", 462),
+        ("resnet20-cifar10", "[8,1,1]", 64, "bf16", 263),
+        ("resnet18-cifar10", "[6,1,1,1]", 16, "fp32", 523),
+        ("resnet50-cifar100", "[4,4,6,3]", 16, "fp32", 800),
+    ],
+)
+def test_the_estimate_is_what_was_measured_within_a_quarter(space, config, batch, precision, measured):
+    found = needed(load_space(space), Recipe(batch_size=batch, precision=precision), config) - memory.LIBRARIES
+    assert measured < found / 1e6 < 1.3 * measured
+
+
+def test_the_largest_cell_of_food101_at_batch_256_is_a_named_case(monkeypatch):
+    large = needed(FOOD, WIDE, "[13,1,1,1]")
+    assert 80e9 < large < 100e9
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 64e9)
+    with pytest.raises(
+        UsageError, match=r"\[13,1,1,1\] at batch 256 takes about 9\d\.\d GB, cpu has 64\.0 GB left: use a "
+    ):
+        memory.require(large, "[13,1,1,1] at batch 256", CPU)
+    smaller = Recipe(dataset="food101", batch_size=128)
+    assert "memory: " in memory.require(needed(FOOD, smaller, "[13,1,1,1]"), "it", CPU)
+    with pytest.raises(UsageError, match=r"2 at once 9.* use --together 1"):
+        memory.require(needed(FOOD, smaller, "[13,1,1,1]"), "it", CPU, 2)
+    assert needed(FOOD, Recipe(batch_size=256, precision="fp32"), "[1,1,1,13]") > needed(FOOD, WIDE, "[1,1,1,13]")
+
+
+def test_what_is_there_is_asked_of_the_machine():
+    assert 1e8 < memory.available_bytes(CPU) < 1e14
+    assert re.fullmatch(r"\d+\.\d GB", memory.readable(2.5e9))
+
+
+def test_models_branches_and_mixtures_take_more():
+    recipe = SearchRecipe(dataset="cifar100", precision="bf16", batch_size=32)
+    task = Task(load_space("resnet50-cifar100"), recipe, 0, "cpu", lambda: pytest.fail("no data is needed to tell"))
+    weights = 12 * costs.parameters(task.space)
+    assert Mixture(M=8).memory(task) - Mixture(M=1).memory(task) == pytest.approx(7 * weights)
+    assert Spos(sharing="unshared").memory(task) - Spos().memory(task) == pytest.approx(3 * weights)
+    assert Spos(paths=19683).memory(task) > Spos().memory(task)  # never pooled
+    assert Darts().memory(task) > Spos(paths=19683).memory(task)
+    assert Darts(second_order=True).memory(task) > 2 * Darts().memory(task)
+
+
+def test_a_checkpoint_that_takes_long_is_written_less_often(tmp_path, monkeypatch):
+    """It may stop a training for 5 % of the time between two: one of 10 s comes after 200 s at the earliest."""
+    clock = [0.0]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
+    takes = [0.0]
+    monkeypatch.setattr(checkpoint, "write_atomically", lambda path, data: clock.__setitem__(0, clock[0] + takes[0]))
+    for seconds, first in ((0.1, 0), (10.0, 200), (1.0, 20)):
+        clock[0], takes[0] = 0.0, seconds
+        keeper = Checkpoint(tmp_path / "x.pt", {})
+        assert keeper.affordable
+        keeper.save({})
+        begun = clock[0]
+        free = next(second for second in range(1000) if clock.__setitem__(0, begun + second) or keeper.affordable)
+        assert free == first
+        due = next(second for second in range(1000) if clock.__setitem__(0, begun + second) or keeper.due)
+        assert due == max(first, 31)
