@@ -38,6 +38,7 @@ toc_object_entries_show_parents = "hide"
 
 # Names of our own packages must lead somewhere; those of others are not looked up, for that takes a network.
 nitpicky = True
+suppress_warnings = ["ref.python"]  # an annotation names a class as its module does, and two modules have a Row
 nitpick_ignore_regex = [
     ("py:.*", r"(?!benchmark\.|nas_methods\.).*"),
     ("py:.*", r".*\._\w+"),  # private: in a signature, on no page
@@ -47,4 +48,5 @@ nitpick_ignore_regex = [
 
 def setup(app):  # type: ignore[no-untyped-def]
     app.connect("autodoc-process-docstring", reference_pages.on_docstring)
+    app.connect("autodoc-process-signature", reference_pages.on_signature)
     app.connect("builder-inited", lambda app: reference_pages.write_all(Path(app.srcdir) / "reference" / "generated"))

@@ -131,7 +131,7 @@ def room_page(room: str, modules: Sequence[str]) -> str:
         if len(modules) > 1:
             lines += [f"## {name}", ""]
         # What the package hands on has its home elsewhere.
-        members = "" if name == "benchmark" else "\n   :members:\n   :show-inheritance:"
+        members = "" if name == "benchmark" else "\n   :members:"
         lines += _rst([f".. automodule:: {name}{members}"])
     return "\n".join(lines) + "\n"
 
@@ -144,6 +144,13 @@ def on_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: 
     if what == "module" and isinstance(obj, ModuleType) and obj.__name__ == "benchmark":
         lines += ["", "Names that it hands on:", "", *(f"    benchmark.{n}" for n in benchmark.__all__)]
     lines[:] = plain(lines)
+
+
+def on_signature(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Sphinx's hook: a default that cannot be written as code, such as a lambda, becomes `...`."""
+    return signature and re.sub(r"<function [^>]*<lambda>>|<[\w. ]+( at 0x\w+)?>", "...", signature), returns
 
 
 def plain(lines: Sequence[str]) -> list[str]:
