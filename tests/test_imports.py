@@ -244,7 +244,7 @@ def test_only_evaluate_loads_methods_and_a_search_knows_no_answers():
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("launch", {"errors"}),
+        ("launch", {"cli", "errors"}),
         ("slurm", {"errors"}),
         ("cluster", {"cli", "errors", "given", "running.files", "running.node", "running.slurm"}),
         ("submission", {"cli", "running.cluster", "running.launch"}),
