@@ -146,9 +146,9 @@ def _fault(part: str, key: Any, value: Any, size: int) -> str:
             and _are_numbers([value.get("seconds", 0)])
         )
         return "" if right else "it is a dict of `seconds`, a number, and `curve`, a list of them"
-    plain: dict[Any, tuple[type, str]] = {
+    plain: dict[Any, tuple[Any, str]] = {
         "recipe_label": (str, "it is text"),
-        "seed": (int, "it is a whole number"),
+        "seed": (int | str, "it is a whole number"),
         "dataset": (Mapping, "it is a dict of `name` and `checksum`"),
     }
     if part == "provenance" and key in plain:
