@@ -73,8 +73,12 @@ class Encoded(sets.Streamed):
     """JPEGs in memory. workers: of a DataLoader that decodes image by image; None: torchvision decodes whole batches."""
 
     files: Sequence[bytes]
-    labels: Tensor
+    classes: Tensor
     workers: int | None
+
+    @property
+    def labels(self) -> Tensor:
+        return self.classes
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -84,7 +88,7 @@ class Encoded(sets.Streamed):
         return HEIGHT, WIDTH, 3
 
     def take(self, count: int) -> Self:
-        return replace(self, files=self.files[:count], labels=self.labels[:count])
+        return replace(self, files=self.files[:count], classes=self.classes[:count])
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         from PIL import Image
