@@ -174,17 +174,18 @@ def test_a_table_of_one_seed_resolves_nothing(tmp_path):
 
 def test_broken_files_are_named_and_left_out(tmp_path):
     keep(tmp_path, "good", MEANS)
-    keep(tmp_path, "odd", MEANS, history={"curve": [{"epoch": 1}], "watched": [{"p(m|c)": "heavy"}]}, of="odd")
+    keep(tmp_path, "odd", MEANS, history={"watched": [{"p(m|c)": "heavy"}]}, of="odd")
+    keep(tmp_path, "bent", MEANS, history={"curve": [{"epoch": 1}]}, of="bent")
     (tmp_path / "rankings" / "broken.json").write_text("{")
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "torn.json").write_text('{"name": 3}')
     found = kept.read(tmp_path, tmp_path / "report")
     assert len(found.rankings) == 2
-    assert [any(name in line for line in found.left_out) for name in ("broken.json", "torn")] == [True, True]
+    assert [any(name in line for line in found.left_out) for name in ("broken.json", "torn", "bent")] == 3 * [True]
     labels = leaderboard.labels_of(found.rankings)
     of = leaderboard.board_of(found.tables[0], found, labels)
     assert len(of.standings) == 3
-    assert [line.split(":")[0] for line in of.left_out] == ["../rankings/odd.json"]
+    assert of.left_out == ()
     told = histories.histories_of(found.rankings, labels)
     assert told.mixing == ()
     assert [line.split(":")[0] for line in told.left_out] == ["../rankings/odd.json"]
@@ -255,7 +256,7 @@ def test_papers_tables_have_ours_beside_them(tmp_path):
 def test_figure_1_has_our_own_trainings_alone(tmp_path):
     values = {config: {s: 50 + place + s for s in range(2)} for place, config in enumerate(SPACE)}
     rows = [Row.of(config, seeds) for config, seeds in values.items()]
-    write_table(GroundTruth.from_rows("own", SPACE, rows, dataset="cifar10"), tmp_path / "tables")
+    write_table(GroundTruth.from_rows("own", SPACE, rows, Origin("cifar10")), tmp_path / "tables")
     found = kept.read(tmp_path, tmp_path / "report")
     [table] = [one for one in papers.papers_of(found, None) if one.key == "mixture-figure-1"]
     late = SPACE.index("[6,2,2]")
