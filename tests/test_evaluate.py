@@ -773,7 +773,8 @@ def test_once_all_is_there_the_folder_of_its_slurm_queue_goes_unless_another_see
     name = only(folder, "rankings/spos-*.json").stem.removesuffix("-seed0")
     queue = folder / "rankings" / "work" / f"slurm-{name}"
     (queue / "failed").mkdir(parents=True)
-    (queue / "failed" / f"{name}-seed{failed}.json").write_text("[]")
+    once = {"why": "killed", "log": "task.log", "when": "2026-01-01T00:00:00+00:00", "of": 3}
+    (queue / "failed" / f"{name}-seed{failed}.json").write_text(json.dumps([once]))
     assert run("--method", "spos", *SMALL, "--table", table, "--out", folder)[0] == 0
     assert queue.exists() == stays
 
