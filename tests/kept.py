@@ -22,6 +22,7 @@ SCORES = [
 ]
 LEDGERS = sorted(path for path in (RESULTS / "ledgers").iterdir() if path.name in PAGES)
 TABLES = ["published", *(path.name for path in LEDGERS)]
+PARTIAL = sorted({*re.findall(r"`(published-[a-z0-9-]+)`", PAGE)})  # of which the papers print a few cells
 COMPARISONS = [
     path
     for path in sorted(RESULTS.glob("*/*-vs-*.json"))

@@ -362,7 +362,7 @@ def test_list(run):
     assert "--M 4" in out
     listed = json.loads(run("--list", "--json")[1])
     assert set(listed) == set(nas_methods.available())
-    assert listed["mixture"]["options"] == {"M": 4, "temperature": "inverse", "decay": 0.9, "proxy": 0}
+    assert listed["mixture"]["options"] == {"M": 4, "temperature": "inverse", "decay": 0.9, "proxy": 0, "inverse_end": 100.0}
     assert listed["darts"]["options"]["alpha_lr"] == 0.01  # what 0, "the optimizer's own", comes to
     assert all(facts["about"] for facts in listed.values())
 
@@ -559,7 +559,7 @@ def odd(tmp_path, monkeypatch):
 
     def make(what):
         Path("odd.py").write_text(ODD.replace("WHAT", what))
-        code = nas_methods.code_of("./odd.py")
+        code = stamps.code_of("./odd.py")
         search = Search("./odd.py", {}, SPACE, SearchRecipe(), Path("out"), None, "cpu", "auto", code, {"commit": "c"})
         news = []
         return search, lambda: search(0, news.append, lambda: False), news

@@ -24,9 +24,11 @@ from benchmark.scoring.sides import std_spread
 from benchmark.scoring.versus import entrants, verdict
 from benchmark.spaces import costs
 from nas_methods import Task, proxies
-from tests.kept import COMPARISONS, LEDGERS, OURS, PAGE, RANKINGS, RESULTS, SCORES, TABLES, VERIFIED
+from tests.kept import COMPARISONS, LEDGERS, OURS, PAGE, PARTIAL, RANKINGS, RESULTS, SCORES, TABLES, VERIFIED
 
-SEARCHED = [path for path in SCORES if not path.name.startswith("zero_cost-")]  # the page tells of these one by one
+WARMED = ("bse-a17b756f2e76", "mcts-acb1907af568")  # variants of one seed, of which the page tells apart
+# the page tells of these one by one
+SEARCHED = [path for path in SCORES if not path.name.startswith(("zero_cost-", *WARMED))]
 UNTRAINED = [path for path in RANKINGS if read_ranking(path).dataset is None]
 
 
@@ -45,7 +47,7 @@ def test_the_pages_name_all_that_git_tracks():
         pytest.skip("this is no checkout, or git is not installed")
     tracked = {RESULTS.parent / name for name in listed.stdout.splitlines()}
     read = {*RANKINGS, *SCORES, *COMPARISONS, *VERIFIED}
-    read |= {RESULTS / "tables" / f"{name}.json" for name in TABLES} | {path / "recipe.json" for path in LEDGERS}
+    read |= {RESULTS / "tables" / f"{name}.json" for name in (*TABLES, *PARTIAL)} | {path / "recipe.json" for path in LEDGERS}
     elsewhere = {"records", "speed", "splits"}
     assert {path for path in tracked if path.suffix == ".json" and path.parent.name not in elsewhere} == read
 
@@ -166,7 +168,19 @@ def test_the_halves_of_every_search_are_kept():
 
 
 def kept_rankings(method):
-    return [read_ranking(path) for path in RANKINGS if path.name.startswith(f"{method}-")]
+    """With the method's own options."""
+    found = [path for path in RANKINGS if path.name.startswith(f"{method}-")]
+    return [read_ranking(path) for path in found if not path.name.startswith(WARMED)]
+
+
+def test_the_page_says_what_a_warm_up_did():
+    published = load_table("published")
+    warmed = [score(read_ranking(RESULTS / "rankings" / f"{name}-seed0.json"), published).tau for name in WARMED]
+    without = [score(kept_ranking(name), published).tau for name in ("bse", "mcts")]
+    told = [f"{one:.3f}" for pair in zip(warmed, without, strict=True) for one in pair]
+    page = PAGE.replace("\n", " ")
+    assert "BSE {} where the same seed has {} without, MCTS {} for {}.".format(*told) in page
+    assert max(warmed) < score(kept_ranking("macs"), published).tau
 
 
 def kept_ranking(method):
@@ -272,12 +286,6 @@ def test_the_page_says_how_rankings_do_against_our_own_table():
     assert below == {"published": {"mcts", "darts"}, OURS: {"mcts", "darts", "conet"}}
     searched = set(taus[OURS]) - {"macs", "last_stage", "random_order"}
     assert max(taus["published"][method] for method in searched) == taus["published"]["spos"]
-    assert (
-        f"SPOS, the best, has {taus['published']['spos']:.3f} over three seeds"
-        in (RESULTS.parent / "README.md").read_text()
-    )
-    said = f"SPOS has {taus[OURS]['spos']:.3f} and the mixture {taus[OURS]['mixture']:.3f}, more than MACs"
-    assert said in " ".join((RESULTS.parent / "README.md").read_text().split())
 
     page = (RESULTS / "README.md").read_text().replace("\n", " ")
     each, here, mixed = (
@@ -289,7 +297,6 @@ def test_the_page_says_how_rankings_do_against_our_own_table():
         )
     )
     assert sum(one > taus[OURS]["macs"] for one in mixed) == 2
-    assert f"With its first seed alone, {each[0]:.3f}, it did" in (RESULTS.parent / "README.md").read_text()
     assert each[0] > taus["published"]["macs"] > max(each[1:])
     assert min(here) > taus[OURS]["macs"]
     of = taus["published"]

@@ -52,12 +52,14 @@ def test_one_entry_builds_evaluates_scores_and_reports(toy, tmp_path):
     scores.write_text('config,score\n"[1,3]",1\n"[2,2]",2\n"[3,1]",3\n')
     assert "tau" in toy(f"evaluate --scores {scores} --table {table}")
 
-    pytest.importorskip("matplotlib")
-    toy("report")
-    page = (tmp_path / "results" / "report" / "README.md").read_text(encoding="utf-8")
-    assert f"## {built['name']}" in page
+    pytest.importorskip("altair")
+    toy("report --formats svg")
+    board = next((tmp_path / "results" / "report" / "tables").glob("leaderboard-*synthetic*.csv"), None)
+    page = (tmp_path / "results" / "report" / "index.html").read_text(encoding="utf-8")
+    assert built["name"] in page
     assert "resnet8-synthetic on synthetic" in page
-    assert all(f"| {method} " in page for method in ("macs", "spos"))
+    assert board is not None
+    assert all(f"\n{method}," in board.read_text(encoding="utf-8") for method in ("macs", "spos"))
 
 
 def test_what_a_toy_costs_is_counted_and_its_network_is_what_was_counted(monkeypatch):
