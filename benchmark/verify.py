@@ -208,9 +208,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     device = devices.device_named(options.device)
     dataset = loaders.load(claim.recipe.dataset, options.data, loader=options.loader)
-    dataset = dataset.sized_for(claim.space, claim.recipe.side)
     if dataset.checksum != claim.checksum:
         raise UsageError(f"{claim.name} was made on another version of {dataset.name} than the one here: use its own")
+    dataset = dataset.sized_for(claim.space, claim.recipe.side)
     chosen = engine.working_engine(options.engine, claim.space, claim.recipe, device)
 
     def numerics(recipe: Recipe) -> dict[str, Any]:

@@ -362,7 +362,13 @@ def test_list(run):
     assert "--M 4" in out
     listed = json.loads(run("--list", "--json")[1])
     assert set(listed) == set(nas_methods.available())
-    assert listed["mixture"]["options"] == {"M": 4, "temperature": "inverse", "decay": 0.9, "proxy": 0, "inverse_end": 100.0}
+    assert listed["mixture"]["options"] == {
+        "M": 4,
+        "temperature": "inverse",
+        "decay": 0.9,
+        "proxy": 0,
+        "inverse_end": 100.0,
+    }
     assert listed["darts"]["options"]["alpha_lr"] == 0.01  # what 0, "the optimizer's own", comes to
     assert all(facts["about"] for facts in listed.values())
 

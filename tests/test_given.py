@@ -292,7 +292,7 @@ def test_the_nearest_name_stands_first(refused):  # noqa: F811
     assert "did you mean mixture? choose from bse," in refused("--method", "Mixture")
     assert "did you mean --temperature? the flags here" in refused("--method", "mixture", "--temperatur", "linear")
     assert "did you mean --temperature? the flags here" in refused("--method", "mixture", "--temperatur=linear")
-    assert "did you mean synthetic? choose from cifar10, synthetic" in refused(
+    assert "did you mean synthetic? choose from cifar10, cifar100," in refused(
         "--method", "mixture", "--dataset", "Syntetic"
     )
     assert "did you mean published? the shipped ones are" in refused("--method", "macs", "--table", "publsihed")

@@ -47,7 +47,9 @@ def test_the_pages_name_all_that_git_tracks():
         pytest.skip("this is no checkout, or git is not installed")
     tracked = {RESULTS.parent / name for name in listed.stdout.splitlines()}
     read = {*RANKINGS, *SCORES, *COMPARISONS, *VERIFIED}
-    read |= {RESULTS / "tables" / f"{name}.json" for name in (*TABLES, *PARTIAL)} | {path / "recipe.json" for path in LEDGERS}
+    read |= {RESULTS / "tables" / f"{name}.json" for name in (*TABLES, *PARTIAL)} | {
+        path / "recipe.json" for path in LEDGERS
+    }
     elsewhere = {"records", "speed", "splits"}
     assert {path for path in tracked if path.suffix == ".json" and path.parent.name not in elsewhere} == read
 

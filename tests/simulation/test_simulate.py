@@ -293,7 +293,7 @@ def test_means_alone_are_seen_and_judge_and_that_is_said():
 
 def test_seeds_that_only_some_have_count_as_means():
     rows = [Row.of(config, {0 if i % 2 else 1: 50.0 + i}) for i, config in enumerate(SMALL)]
-    problem = problem_of(GroundTruth.from_rows("odd", SMALL, rows, dataset="cifar10"))
+    problem = problem_of(GroundTruth.from_rows("odd", SMALL, rows, Origin("cifar10")))
     assert problem.seeds == ()
     assert "has no seed of every configuration" in problem.said[1]
     assert problem.judged.tolist() == [[50.0 + i for i in range(36)]]
