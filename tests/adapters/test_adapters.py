@@ -140,7 +140,6 @@ def test_the_example_of_syne_tune_runs(run_example):
     config = said.partition(":")[0]
     mean = load_table(TABLE).query(config, seed=None, epoch=None, split="test")
     assert f"{mean:.2f} %, the mean over seeds" in said
-    assert mean > 84.5  # thirty trials in the lead of the worse half, whose mean is 83
 
 
 @pytest.mark.parametrize("name", SPACES)
