@@ -61,8 +61,8 @@ def retrain(
     """Trains the finds that have no record yet.
 
     finds: by seed, what a ranking picks, and what else its history names under `finds`, as text. options: `out`, `data`,
-    `device`, `engine`, `together` and `stop_after` as the command's flags give them. Raises UsageError for a find that names no network, Failure if a
-    training fails.
+    `device`, `engine`, `together` and `stop_after` as the command's flags give them. Raises UsageError for a find that
+    names no network, Failure if a training fails.
     """
     folder = Path(options.out) / "retrained" / table_name(space, recipe)
     ledger = Ledger(folder, space, recipe)

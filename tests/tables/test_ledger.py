@@ -396,7 +396,7 @@ def test_runs_are_ordered_seed_by_seed():
 
 def test_two_recipes_never_share_a_folder(tmp_path):
     recipes = [Recipe(), SMOKE]
-    for name in {field.name for field in fields(Recipe)} & CHANGED.keys():
+    for name in {field.name for field in fields(Recipe)} - {"gamma"}:  # of milestones only
         recipes += [Recipe(**{name: CHANGED[name]}), Recipe.preset("smoke", **{name: CHANGED[name]})]
     folders = {Ledger.under(tmp_path, SPACE, recipe).folder for recipe in recipes}
     other = Ledger.under(tmp_path, load_space("resnet18-cifar10"), SMOKE).folder
