@@ -52,7 +52,7 @@ class Config:
         if isinstance(value, Config):
             return value
         if isinstance(value, str):
-            if not re.fullmatch(r"\s*\[\s*\d{1,4}\s*(,\s*\d{1,4}\s*)*\]\s*", value, re.ASCII):
+            if not re.fullmatch(r"\s*\[\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*\]\s*", value, re.ASCII):
                 raise UsageError(f"'{value[:40]}' is no configuration: write it as [4,3,3]")
             return cls(tuple(int(n) for n in re.findall(r"\d+", value)))
         try:

@@ -78,7 +78,7 @@ def test_parse_takes_text_sequences_and_configs(value):
     [
         *("", "[]", "4,3,3", "[4,3,3", "4,3,3]", "[4,3,3]]", "[4,3,3],[4,3,3]", "(4,3,3)", "[4,3,3]\0", "null"),
         *("[4;3;3]", "[4 3 3]", "[4,,3]", "[4,3,3,]", "[,4,3,3]"),
-        *("[4.0,3,3]", "[4e0,3,3]", "[+4,3,3]", "[-4,3,3]", "[0x4,3,3]", "[1_0,3,3]", "[99999,3,3]", "[4,3,x]"),
+        *("[4.0,3,3]", "[4e0,3,3]", "[+4,3,3]", "[-4,3,3]", "[0x4,3,3]", "[1_0,3,3]", "[9999999999,3,3]", "[4,3,x]"),
         *("[٤,3,3]", "[４,3,3]", "[²,3,3]"),
     ],
 )
@@ -92,6 +92,11 @@ def test_text_that_is_no_configuration_is_refused(text):
 )
 def test_values_that_are_no_configuration_are_refused(value):
     assert "is no configuration" in refusal(Config.parse, value)
+
+
+def test_what_a_configuration_is_called_names_it_however_deep_the_network():
+    deep = Config((530, 15_096))
+    assert Config.parse(str(deep)) == deep
 
 
 def test_a_config_is_one_value_however_it_was_given():
