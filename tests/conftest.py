@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WORKER_BYTES = 2e9  # what a process of tests and the commands that it starts take at most
+WORKER_BYTES = 3e9  # what a process of tests, and the trainings that its commands start, take at most
 
 
 @pytest.hookimpl(optionalhook=True)
