@@ -261,8 +261,26 @@ class _Reader:
     def read(self, node: fx.Node) -> None:
         try:
             self.of[node] = getattr(self, f"_{node.op}")(node)
+            self._checked(node)
         except (_Unknown, Untied) as error:
             raise UsageError(f"{_where(node)}: {error}") from None
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+        ) as error:  # arguments in a form that none here expects
+            why = " ".join(str(error).split())[:100]
+            raise UsageError(f"{_where(node)}: it is called in a way that is not understood ({why})") from None
+
+    def _checked(self, node: fx.Node) -> None:
+        """Whatever the rules say, the example has the last word: a layer with a forward of its own may do as it likes."""
+        held, shape = self.of[node], node.meta["value"]
+        if not isinstance(held, Channels) or not isinstance(shape, torch.Size):
+            return
+        seen = math.prod(shape[1:3]) if held.groups else shape[1] if len(shape) > 1 else 0
+        if seen != self.flow.unknowns.width(held):
+            raise _Unknown(f"it makes {_of(shape)}, not {self.flow.unknowns.width(held)} channels")
 
     def _placeholder(self, node: fx.Node) -> Channels:
         shape = node.meta["value"]
@@ -371,7 +389,8 @@ class _Reader:
         return self.flow.cat(*(self._channels(each) for each in maps))
 
     def _join(self, node: fx.Node) -> Channels:
-        maps = [n for n in node.args if isinstance(n, fx.Node) and self._carries(n)]
+        words = (*node.args, *node.kwargs.values())
+        maps = [n for n in words if isinstance(n, fx.Node) and self._carries(n)]
         if len(maps) == 1:
             others = [n for n in node.all_input_nodes if n is not maps[0]]
             if any(isinstance(n.meta["value"], torch.Size) and math.prod(n.meta["value"]) != 1 for n in others):
@@ -515,8 +534,8 @@ class ChannelGraph:
         example: images (B, C, H, W) of the size that it is meant for. Raises UsageError, naming module and operation,
         for what is not understood, and for weights that are tied.
         """
+        _refuse_tied(network)  # before it is copied: parameters that share their memory would then do so no more
         network = copy.deepcopy(network).cpu()
-        _refuse_tied(network)
         images = example.detach().cpu()
         images = (
             images.expand(2, *images.shape[1:]) if len(images) == 1 else images
@@ -655,11 +674,12 @@ def _with(words: Any, place: tuple[int, ...], value: int) -> Any:
 def _refuse_tied(network: nn.Module) -> None:
     seen: dict[int, str] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
-        if id(parameter) in seen:
+        place = parameter.data_ptr() or id(parameter)  # weights on no device have no place
+        if place in seen:
             raise UsageError(
-                f"'{seen[id(parameter)]}' and '{name}' are one weight: tied weights cannot have widths of their own"
+                f"'{seen[place]}' and '{name}' are one weight: tied weights cannot have widths of their own"
             )
-        seen[id(parameter)] = name
+        seen[place] = name
 
 
 def _followed(network: nn.Module, flow: Flow, images: Tensor) -> tuple[fx.GraphModule, list[_Literal]]:
@@ -673,6 +693,11 @@ def _followed(network: nn.Module, flow: Flow, images: Tensor) -> tuple[fx.GraphM
             f"{type(network).__name__} cannot be traced ({type(error).__name__}: {why}): let the module say what becomes of "
             "channels in a method channels(x, on), as benchmark.channels.graph explains"
         ) from None
+    for node in traced.graph.nodes:
+        if node.op == "call_function" and not node.args and "input" in node.kwargs:  # as the rules expect it
+            others = dict(node.kwargs)
+            node.args, node.kwargs = (others.pop("input"),), others
+    traced.recompile()
     runner = _Values(traced)
     runner.extra_traceback = False
     with torch.no_grad():

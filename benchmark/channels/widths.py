@@ -108,20 +108,23 @@ class Unknowns:
     def halves(self, channels: Channels, count: int) -> list[Channels]:
         """The map in so many equal runs, as `chunk` gives them. A run of a shuffled map has a share of every part."""
         parts = self.parts(channels)
-        if len(parts) == 1 and parts[0][1] == 1 and self.size[parts[0][0]] % count == 0:
-            (part, _), *_ = self.new(self.size[parts[0][0]] // count).parts
-            self._replace(parts[0][0], (part,) * count)
-            return [Channels(((part, Fraction(1)),))] * count
-        each, odd = divmod(len(parts), count)
-        if odd or not each:
-            raise Untied(f"{len(parts)} parts are not cut into {count} equal ones")
-        runs = [Channels(parts[i * each : (i + 1) * each]) for i in range(count)]
-        for run in runs[1:]:
-            self.tie(runs[0], run)
-        if channels.mixed:  # or the shares would be those of a sum, which no width below it could be told from
+        if channels.mixed and len(parts) > 1:
+            each, odd = divmod(len(parts), count)
+            if odd or not each:
+                raise Untied(f"{len(parts)} shuffled parts are not cut into {count} equal ones")
+            runs = [Channels(parts[i * each : (i + 1) * each]) for i in range(count)]
+            for run in runs[1:]:
+                self.tie(runs[0], run)
+            # or the shares would be those of a sum, which no width below it could be told from
             for other in runs[0].parts[1:]:
                 self.tie(Channels(runs[0].parts[:1]), Channels((other,)))
-        return runs
+            return runs
+        size = self.width(channels)
+        if size % count:
+            raise Untied(f"{size} channels are not cut into {count} equal parts")
+        run = self.new(size // count)
+        self.tie(channels, Channels(run.parts * count))
+        return [run] * count
 
     def cut(self, channels: Channels, sizes: Sequence[int]) -> list[Channels]:
         """The map in runs of these sizes, which are then free of each other."""

@@ -1,0 +1,183 @@
+"""Networks written to break the channel graph: each is followed, and then is what was counted at any widths, or refused in a line."""
+
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmark.channels import ChannelGraph
+from benchmark.errors import UsageError
+
+IMAGES = torch.zeros(2, 3, 16, 16)
+
+
+def conv(before, after, kernel=3, **more):
+    return nn.Sequential(nn.Conv2d(before, after, kernel, padding=kernel // 2, **more), nn.ReLU())
+
+
+class Net(nn.Module):
+    """Layers by name, a forward pass over them, and a classifier over the channels' means."""
+
+    def __init__(self, forward, features, **layers):
+        super().__init__()
+        self.way = forward
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+        self.classifier = nn.Linear(features, 5)
+
+    def forward(self, x):
+        return self.classifier(self.way(self, x).mean((2, 3)))
+
+
+def u_shaped(net, x):
+    kept = []
+    for layer in net.down:
+        x = layer(x)
+        kept.append(x)
+        x = F.max_pool2d(x, 2)
+    for up, merge, skip in zip(net.up, net.merge, reversed(kept), strict=True):
+        x = merge(torch.cat([skip, up(x)], 1))
+    return x
+
+
+def gated(net, x):
+    x = net.stem(x)
+    y = net.wide(x)
+    gate = torch.sigmoid(net.excite(F.relu(net.squeeze(F.adaptive_avg_pool2d(y, 1)))))
+    return net.last(torch.cat([net.plain(x), y * gate], 1))
+
+
+def twice(net, x):
+    x = net.stem(x)
+    both = torch.cat([x, x], 1)
+    return net.last(net.narrow(both)) + both
+
+
+def crossed(net, x):
+    x = net.stem(x)
+    y = net.wide(x)
+    return net.last(torch.cat([x, y], 1) + torch.cat([y, x], 1))
+
+
+def halved(net, x):
+    one, other = torch.cat([net.left(x), net.right(x)], 1).chunk(2, 1)
+    return net.one(one) + net.other(other)
+
+
+def thirds(net, x):
+    parts = net.stem(x).chunk(3, dim=1)
+    return torch.cat([layer(parts[place]) for place, layer in enumerate(net.layers)], 1)
+
+
+def by_name(net, x):
+    x = net.stem(x)
+    return torch.add(input=x, other=F.relu(input=net.body(x)), alpha=0.5)
+
+
+def shuffled(net, x):
+    x = net.stem(x)
+    n, c, h, w = x.shape
+    x = net.grouped(x.reshape(n, 4, c // 4, h, w).transpose(1, 2).flatten(1, 2))
+    return net.last(x)
+
+
+def layers(*made):
+    return nn.ModuleList(made)
+
+
+FOLLOWED = {
+    "u-shaped": lambda: Net(u_shaped, 6, down=layers(conv(3, 6), conv(6, 8)), up=layers(nn.ConvTranspose2d(8, 7, 2, 2), nn.ConvTranspose2d(9, 5, 2, 2)), merge=layers(conv(15, 9), conv(11, 6))),
+    "a gate within a concatenation": lambda: Net(gated, 5, stem=conv(3, 6), plain=conv(6, 4), wide=conv(6, 8), squeeze=nn.Conv2d(8, 2, 1), excite=nn.Conv2d(2, 8, 1), last=conv(12, 5)),
+    "the same map twice": lambda: Net(twice, 12, stem=conv(3, 6), narrow=conv(12, 4), last=conv(4, 12)),
+    "crossed": lambda: Net(crossed, 7, stem=conv(3, 6), wide=conv(6, 10), last=conv(16, 7)),
+    "halves of a concatenation": lambda: Net(halved, 4, left=conv(3, 8), right=conv(3, 4), one=conv(6, 4), other=conv(6, 4)),
+    "thirds": lambda: Net(thirds, 15, stem=conv(3, 12), layers=layers(*(conv(4, 5) for _ in range(3)))),
+    "arguments by name": lambda: Net(by_name, 6, stem=conv(3, 6), body=conv(6, 6)),
+    "a shuffle": lambda: Net(shuffled, 5, stem=conv(3, 16), grouped=conv(16, 8, 1, groups=4), last=conv(8, 5)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_it_is_followed_and_at_any_widths_is_what_was_counted(name):
+    torch.manual_seed(0)
+    network, draw = FOLLOWED[name](), random.Random(0)
+    graph = ChannelGraph.of(network, IMAGES)
+    assert graph.parameters() == sum(p.numel() for p in network.parameters())
+    for seed in range(12):
+        widths = {v.name: v.floor * draw.randint(1, 24 // v.floor) for v in graph.variables}
+        built = graph.rebuild(widths, seed)
+        assert sum(p.numel() for p in built.parameters()) == graph.parameters(widths)
+        assert built(torch.randn(2, 3, 16, 16)).shape == (2, 5)
+
+
+def test_which_widths_there_are():
+    def widths(name):
+        return {v.name: v.width for v in ChannelGraph.of(FOLLOWED[name](), IMAGES).variables}
+
+    assert widths("u-shaped") == {"down.0.0": 6, "down.1.0": 8, "up.0": 7, "merge.0.0": 9, "up.1": 5, "merge.1.0": 6}
+    assert widths("the same map twice") == {"stem.0": 6, "narrow.0": 4}
+    # 8 + 4 cut into 6 + 6: of the 8 the first 2 are the second half's first, too, and 4 tie with the other convolution
+    assert widths("halves of a concatenation") == {"left.0[0]": 2, "left.0[1]": 4, "one.0": 4}
+    assert widths("thirds") == {"stem.0[0]": 4, "layers.0.0": 5, "layers.1.0": 5, "layers.2.0": 5}
+    graph = ChannelGraph.of(FOLLOWED["a shuffle"](), IMAGES)
+    assert {v.name: v.floor for v in graph.variables} == {"stem.0": 4, "grouped.0": 4, "last.0": 1}
+
+
+class Odd(nn.Conv2d):
+    """A convolution that doubles what it makes."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return torch.cat([y, y], 1)
+
+
+def tied(net, x):
+    x = net.stem(x)
+    for _ in range(2):
+        x = net.body(x)
+    return x
+
+
+def sharing_memory():
+    network = Net(lambda net, x: net.two(net.one(net.stem(x))), 6, stem=conv(3, 6), one=nn.Conv2d(6, 6, 1), two=nn.Conv2d(6, 6, 1))  # fmt: skip
+    network.two.weight = nn.Parameter(network.one.weight.data)
+    return network
+
+
+def functional():
+    network = Net(lambda net, x: F.conv2d(net.stem(x), net.kernel, padding=1), 6, stem=conv(3, 6))
+    network.kernel = nn.Parameter(torch.randn(6, 6, 3, 3))
+    return network
+
+
+def reshaped(net, x):
+    x = net.stem(x)
+    n, c, h, w = x.shape
+    return net.last(x.view(n, c // 4, 2 * h, 2 * w))
+
+
+REFUSED = {
+    "a layer in a loop": (lambda: Net(tied, 6, stem=conv(3, 6), body=conv(6, 6)), "module 'body.0': it is used twice"),
+    "weights that share memory": (sharing_memory, "'one.weight' and 'two.weight' are one weight"),
+    "a functional convolution": (functional, r"'kernel' is a tensor of shape \(6, 6, 3, 3\) outside of a layer"),
+    "channels mixed with space": (lambda: Net(reshaped, 5, stem=conv(3, 8), last=conv(2, 5)), "view .* from 2x8x16x16 to 2x2x32x32 mixes channels with space"),
+    "groups that do not divide a part": (
+        lambda: Net(lambda net, x: net.last(torch.cat([net.one(x), net.two(x)], 1)), 8, one=conv(3, 6), two=conv(3, 10), last=conv(16, 8, groups=4)),
+        "module 'last.0': 6 channels are no multiple of 4",
+    ),
+    "unequal parts": (lambda: Net(lambda net, x: net.last(net.stem(x).chunk(3, 1)[0]), 5, stem=conv(3, 10), last=conv(4, 5)), "chunk .*: 10 channels are not cut into 3 equal parts"),
+    "a layer with a forward of its own": (lambda: Net(lambda net, x: net.odd(x), 8, odd=Odd(3, 4, 3)), "module 'odd': it makes 2x8x14x14, not 4 channels"),
+    "no argument that is known": (lambda: Net(lambda net, x: F.interpolate(net.stem(x), scale_factor=(2.0, 2.0)).unflatten(1, (2, 3)).flatten(1, 2), 6, stem=conv(3, 6)), "the operation unflatten is not understood"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_in_a_line_that_names_the_place(name):
+    make, said = REFUSED[name]
+    network = make()
+    network(IMAGES)  # it does run
+    with pytest.raises(UsageError, match=said) as caught:
+        ChannelGraph.of(network, IMAGES)
+    assert "\n" not in str(caught.value)
