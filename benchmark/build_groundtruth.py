@@ -25,7 +25,7 @@ from typing import Any
 from benchmark import cli, provenance
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
-from benchmark.running import cluster, files
+from benchmark.running import claims, cluster
 from benchmark.running.submission import Submission, settings_of
 from benchmark.runs import PROBES, TrainRun, say_how_long, train_runs
 from benchmark.spaces import costs
@@ -216,7 +216,7 @@ def _build_on_slurm(build: Build, submission: Submission) -> int:
         slots,
         provenance.code_version(),
         options.probe,
-        files.Terms(queue.settings.lease),
+        claims.Terms(queue.settings.lease),
     )
     count = submission.submit(function, missing, options.again, processes=at_once // slots, slots=slots)
     cli.say(f"{count} runs are submitted, {-(-count // queue.together)} tasks")
@@ -313,15 +313,15 @@ def _write_table(ledger: Ledger, folder: Path) -> Path | None:
     from benchmark.tables.files import write_table
     from benchmark.tables.table import GroundTruth
 
-    terms = files.Terms()
+    terms = claims.Terms()
     while True:
-        with files.claim(ledger.folder / "work" / "table.lock", terms) as mine:
+        with claims.claim(ledger.folder / "work" / "table.lock", terms) as mine:
             if mine:
                 records = ledger.records()
                 path = write_table(GroundTruth.from_records(records, ledger.name), folder) if records else None
                 (ledger.folder / "work" / "table.lock").unlink(missing_ok=True)
                 return path
-        time.sleep(files.LOOK_SECONDS)
+        time.sleep(claims.LOOK_SECONDS)
 
 
 def _status_json(ledger: Ledger, state: dict[str, list[Run]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark import cli
-from benchmark.running.files import bounded, write_atomically
+from benchmark.files import bounded, write_atomically
 from benchmark.scoring.comparison import MARGIN, Comparison, compare
 from benchmark.scoring.comparison_page import page
 from benchmark.tables.files import load_table

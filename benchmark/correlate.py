@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmark import cli
 from benchmark.errors import UsageError
-from benchmark.running.files import write_atomically
+from benchmark.files import write_atomically
 from benchmark.scoring.correlations import Correlations, correlations
 from benchmark.scoring.ranking import read_ranking
 from benchmark.scoring.versus import entrants

@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import Any
 
 import nas_methods
-from benchmark import cli, interference, provenance, retrain
+from benchmark import cli, files, interference, provenance, retrain
 from benchmark.errors import Failure, UsageError, in_a_line
 from benchmark.recipe import SearchRecipe, is_implicit
-from benchmark.running import cluster, files
+from benchmark.running import claims, cluster
 from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
 from benchmark.running.submission import Submission, settings_of
 from benchmark.scoring import race
@@ -585,7 +585,7 @@ def _search_on_slurm(plan: Plan, submission: Submission, options: Any, words: li
         dataset = loaders.load(search.recipe.dataset, options.data, loader=options.loader)
         dataset.sized_for(search.space, search.recipe.side)
     method = str(Path(search.method).resolve()) if search.method.endswith(".py") else search.method
-    terms = files.Terms(queue.settings.lease)
+    terms = claims.Terms(queue.settings.lease)
     elsewhere = replace(search, method=method, folder=search.folder.resolve(), terms=terms)
     count = submission.submit(elsewhere, missing, options.again, processes=options.together)
     cli.say(f"{count} searches are submitted")

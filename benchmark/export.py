@@ -20,7 +20,7 @@ from typing import Any
 import benchmark
 from benchmark import cli
 from benchmark.errors import UsageError
-from benchmark.running.files import bounded, write_atomically
+from benchmark.files import bounded, write_atomically
 from benchmark.tables.arrays import Column, tidy
 from benchmark.tables.files import load_table
 from benchmark.tables.table import GroundTruth

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import nas_methods
+from benchmark import files
 from benchmark.errors import UsageError
-from benchmark.running import files
 from benchmark.scoring.interference import Interference, interference
 from benchmark.scoring.ranking import read_ranking
 from benchmark.search import Search

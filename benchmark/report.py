@@ -16,8 +16,8 @@ from pathlib import Path
 
 from benchmark import cli
 from benchmark.errors import UsageError
+from benchmark.files import write_atomically
 from benchmark.page import explored, figures, files, histories, kept, leaderboard, page, pairs, papers, studies, styles
-from benchmark.running.files import write_atomically
 
 
 def arguments() -> cli.Parser:

@@ -7,18 +7,17 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from benchmark import cli, provenance
 from benchmark.recipe import Recipe
-from benchmark.running import files
+from benchmark.running.claims import Terms, Work, carry_out
 from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
-from benchmark.running.worker import Spoiled
 from benchmark.spaces.space import PoolingSpace
 from benchmark.tables.ledger import Ledger, Run
 
 PROBES = ("rank",)  # what may be read off the network after each epoch, as one more curve of the record
-REPORT_SECONDS = 0.1  # between two reports of one run: a GPU takes hundreds of steps a second
 
 
 @dataclass(frozen=True)
@@ -34,66 +33,53 @@ class TrainRun:
     sharing: int  # how many of those take turns on one device
     provenance: dict[str, Any]
     probe: str | None = None  # one of PROBES. An observation: all else of the record is the same with it and without
-    terms: files.Terms = field(default_factory=files.Terms)
+    terms: Terms = field(default_factory=Terms)
     under_way: dict[Run, int] = field(default_factory=dict)  # in this worker, and how many steps they took
 
     def __call__(
         self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]
     ) -> Generator[None, None, bool | None]:
-        with self.ledger.claim(run, self.terms) as mine:
-            if not mine:
-                return False
-            if self.ledger.read(run):  # another builder finished it meanwhile
-                self.ledger.sweep(run)
-                return True
-            self.under_way[run] = 0
-            try:
-                return (yield from self._train(run, report, mine.guarding(stop)))
-            except files.Lost:
-                return False  # somebody else is at it
-            finally:
-                self.under_way.pop(run, None)
+        place, ledger = self.ledger.place(run), self.ledger
+        work = Work(
+            place,
+            lambda: ledger.read(run) is not None,
+            lambda stop: self._train(run, place.checkpoint, report, stop),
+            lambda made: ledger.write(run, *made),
+        )
+        return (yield from carry_out(work, self.terms, stop))
 
     def _train(
-        self, run: Run, report: Callable[[Any], None], stop: Callable[[], bool]
-    ) -> Generator[None, None, bool | None]:
+        self, run: Run, checkpoint: Path, report: Callable[[Any], None], stop: Callable[[], bool]
+    ) -> Generator[None, None, tuple[dict[str, Any], dict[str, Any], dict[str, Any]] | None]:
+        """(results, provenance, timings) of its record."""
         from benchmark.training import devices, engine
-        from benchmark.training.train import Training
+        from benchmark.training.train import Training, in_turns, now_and_then
 
-        ledger, device = self.ledger, devices.device_named(self.device)
-        dataset = _dataset(ledger.recipe.dataset, self.data_root, self.loader, device)
-        chosen = engine.working_engine(self.engine, ledger.space, ledger.recipe, device)
-        path = ledger.checkpoint_path(run)
-        training = Training(
-            ledger.space, run.config, run.seed, ledger.recipe, dataset, device, chosen, _probe(self.probe)
-        )
-        turns = engine.taking_turns(training.steps(path, stop), device)
-        reported = 0.0
+        space, recipe, device = self.ledger.space, self.ledger.recipe, devices.device_named(self.device)
+        dataset = _dataset(recipe.dataset, self.data_root, self.loader, device)
+        seldom = now_and_then(report)
+
+        def progress(fraction: float, facts: dict[str, Any]) -> None:
+            self.under_way[run] += 1
+            seldom(fraction, facts)
+
+        self.under_way[run] = 0
         try:
-            while True:
-                fraction, facts = next(turns)
-                self.under_way[run] += 1
-                if time.monotonic() - reported > REPORT_SECONDS:
-                    report({"fraction": fraction} | facts)
-                    reported = time.monotonic()
-                yield
-        except StopIteration as end:
-            outcome = end.value
-        except RuntimeError as error:
-            if engine.still_computes(device, error):
-                raise
-            raise Spoiled(f"{run.config} seed {run.seed}: {error}") from error
+            chosen = engine.working_engine(self.engine, space, recipe, device)
+            training = Training(space, run.config, run.seed, recipe, dataset, device, chosen, _probe(self.probe))
+            with engine.owning_up(device, f"{run.config} seed {run.seed}"):
+                steps = engine.taking_turns(training.steps(checkpoint, stop), device)
+                outcome = yield from in_turns(steps, progress)
+        finally:
+            self.under_way.pop(run, None)
         if outcome is None:
             return None
         results, seconds = outcome
-        numerics = devices.numerics(ledger.recipe, device, dataset, chosen)
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        timings = {"seconds": round(seconds, 3), "finished": finished, "together": self.together}
+        numerics = devices.numerics(recipe, device, dataset, chosen)
+        timings = {"seconds": round(seconds, 3), "finished": _now(), "together": self.together}
         if self.sharing > 1:
             timings["sharing"] = self.sharing
-        stop()  # for the last time: an attempt that was given up for dead leaves no record
-        ledger.write(run, results, numerics | self.provenance | {"loader": self.loader}, timings)
-        return True
+        return results, numerics | self.provenance | {"loader": self.loader}, timings
 
     def done(self, run: Run) -> bool:
         """Whether the run has a record by now."""
@@ -106,6 +92,10 @@ class TrainRun:
         if any(steps <= engine.WARM_UP for steps in self.under_way.values()):
             return False
         return engine.room_for_another(devices.device_named(self.device), len(self.under_way))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _probe(name: str | None) -> Callable[[Any], dict[str, Any]] | None:

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import nas_methods
 from benchmark import cli
 from benchmark.errors import Failure, UsageError
+from benchmark.files import bounded, write_atomically
 from benchmark.recipe import SearchRecipe
-from benchmark.running import files
-from benchmark.running.worker import Spoiled
+from benchmark.running.claims import Taken, Terms, Work, Workplace, carry_out
 from benchmark.scoring.ranking import Ranking, holdable, ranking_json, read_ranking, scores_csv
 from benchmark.spaces.space import PoolingSpace
 from nas_methods.stamps import is_same_code
@@ -47,7 +47,7 @@ class Search:
     engine: str
     method_code: dict[str, int | str]  # of what `nas_methods.stamps` said when the search began
     made_by: dict[str, Any]
-    terms: files.Terms = field(default_factory=files.Terms)
+    terms: Terms = field(default_factory=Terms)
     loader: str = "resident"
     traceback: bool = False  # whether an error is also told as Python does, for whoever writes the method
 
@@ -62,16 +62,16 @@ class Search:
         """Where the ranking of a seed is kept; the name holds a hash of all that decides it."""
         decides = [self.name, self.options, self.space.name, self.recipe.hash]
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
-        return self.folder / "rankings" / f"{files.bounded(f'{self.name}-{digest}')}-seed{seed}.json"
+        return self.folder / "rankings" / f"{bounded(f'{self.name}-{digest}')}-seed{seed}.json"
 
-    def checkpoint(self, seed: int) -> Path:
-        """Where a search that is under way keeps what it needs to go on."""
-        path = self.path(seed)
-        return path.parent / "work" / f"{path.stem}.pt"
+    def place(self, seed: int) -> Workplace:
+        """Where a search of a seed is under way, and keeps what it needs to go on."""
+        path = self.path(seed).absolute()  # whatever folder the method changes to
+        return Workplace(path.parent / "work", path.stem)
 
     def begun(self, seed: int) -> bool:
         """Whether there is a ranking of a seed, or a part of the way to one."""
-        return self.done(seed) or self.checkpoint(seed).exists()
+        return self.done(seed) or self.place(seed).checkpoint.exists()
 
     def done(self, seed: int) -> bool:
         """Whether the ranking of a seed is there by now."""
@@ -95,7 +95,7 @@ class Search:
             raise UsageError(
                 f"{path} was made by other code than that of now ({now}): --fresh searches again, or use another --out"
             )
-        files.sweep(path.parent / "work", path.stem)
+        self.place(seed).sweep()
         cli.say(f"seed {seed}: {path} is there already")
         return True
 
@@ -137,31 +137,21 @@ class Search:
         facts["method_code"] = self.method_code  # a checkpoint of other code is not resumed
         return nas_methods.Halves(halves[0], halves[1], network, facts)
 
-    def __call__(self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool]) -> bool | None:
+    def __call__(
+        self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool]
+    ) -> Generator[None, None, bool | None]:
         """What a worker does with one seed: ranks, and keeps the ranking."""
-        path = self.path(seed).absolute()  # whatever folder the method changes to
-        work = path.parent / "work"
-        work.mkdir(parents=True, exist_ok=True)
-        with files.claim(work / f"{path.stem}.lock", self.terms) as mine:
-            if not mine:
-                return False
-            if not self.done(seed):  # else another process finished it meanwhile
-                guarded = mine.guarding(stop)
-                try:
-                    ranking = self._rank(seed, report, guarded, work / f"{path.stem}.pt")
-                    guarded()  # for the last time: a search that was given up for dead leaves no ranking
-                except (files.Lost, nas_methods.Busy):
-                    return False  # somebody else is at it
-                except Exception:
-                    if self.traceback:
-                        cli.say(traceback.format_exc())
-                    raise
-                if ranking is None:
-                    return None
-                files.write_atomically(path.with_suffix(".csv"), scores_csv(ranking).encode())
-                files.write_atomically(path, ranking_json(ranking).encode())  # last: it says that all is done
-            files.sweep(work, path.stem)
-            return True
+        place, path = self.place(seed), self.path(seed).absolute()
+
+        def make(stop: Callable[[], bool]) -> Generator[None, None, Ranking | None]:
+            yield from ()  # a method takes no turns
+            return self._rank(seed, report, stop, place.checkpoint)
+
+        def keep(ranking: Ranking) -> None:
+            write_atomically(path.with_suffix(".csv"), scores_csv(ranking).encode())
+            write_atomically(path, ranking_json(ranking).encode())  # last: it says that all is done
+
+        return (yield from carry_out(Work(place, path.exists, make, keep), self.terms, stop))
 
     def _rank(
         self, seed: int, report: Callable[[Any], None], stop: Callable[[], bool], checkpoint: Path
@@ -183,14 +173,14 @@ class Search:
         )
         began = time.monotonic()
         try:
-            with engine.own_stream(device):
+            with engine.owning_up(device, f"seed {seed}"), engine.own_stream(device):
                 ranking = method.rank(task)
         except nas_methods.Stopped:
             return None
-        except RuntimeError as error:
-            if engine.still_computes(device, error):
-                raise
-            raise Spoiled(f"seed {seed}: {error}") from error
+        except Exception as error:
+            if self.traceback and not isinstance(error, Taken):
+                cli.say(traceback.format_exc())
+            raise
         if not isinstance(ranking, Ranking):
             raise Failure(f"method '{self.name}' returned {type(ranking).__name__} where a Ranking was expected")
         if ranking.space != self.space.name:

@@ -28,7 +28,7 @@ from benchmark import cli, provenance
 from benchmark.channels.published import beside
 from benchmark.channels.rules import ChannelRecipe
 from benchmark.errors import Failure
-from benchmark.running.files import write_atomically
+from benchmark.files import write_atomically
 from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
 from benchmark.spaces.space import load_space
 from benchmark.training import precision

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmark import cli
 from benchmark.errors import UsageError
-from benchmark.running.files import bounded, write_atomically
+from benchmark.files import bounded, write_atomically
 from benchmark.scoring.estimate import tidy
 from benchmark.simulation import anytime
 from benchmark.simulation.asking import Optimizer

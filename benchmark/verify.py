@@ -28,10 +28,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmark import cli, provenance
+from benchmark import cli, files, provenance
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import CURVES, Recipe
-from benchmark.running import files
+from benchmark.running import claims
 from benchmark.runs import say_how_long, train_runs
 from benchmark.scoring.noise import LEVEL, Pooled, pool
 from benchmark.spaces.space import PoolingSpace, require_trainable
@@ -237,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError(f"{options.claim} is where this verification itself would work: use another --out")
     cli.say(f"verifying {claim.source}: {len(runs)} of its {len(claim.cells)} cells")
     ledger.prepare()
-    with files.claim(ledger.folder / "work" / "verify.lock", wait=True) as mine:
+    with claims.claim(ledger.folder / "work" / "verify.lock", wait=True) as mine:
         if not mine:
             raise Failure(f"another process verifies {claim.name} in {out}: wait for it, or use another --out")
         left, interrupted = _train_again(ledger, works, here, device, options)

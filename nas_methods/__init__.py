@@ -50,6 +50,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError, choices, in_a_line
 from benchmark.recipe import SearchRecipe
+from benchmark.running.claims import Taken
 from benchmark.scoring.ranking import Ranking as Ranking
 from benchmark.spaces.space import PoolingSpace
 from benchmark.tables.published import Published as Published
@@ -67,7 +68,7 @@ class Stopped(Exception):
     """Raised by a method that was asked to stop and has kept a checkpoint."""
 
 
-class Busy(Exception):
+class Busy(Taken):
     """Raised by a method whose work another process is doing just now: it will be asked again."""
 
 

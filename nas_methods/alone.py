@@ -23,8 +23,9 @@ from torch import nn
 
 from benchmark.cli import say
 from benchmark.errors import UsageError
+from benchmark.files import write_atomically
 from benchmark.recipe import SearchRecipe
-from benchmark.running.files import claim, write_atomically
+from benchmark.running.claims import claim
 from benchmark.scoring.ranking import Ranking
 from benchmark.spaces import costs
 from benchmark.spaces.space import Config

@@ -26,7 +26,8 @@ import torch
 
 from benchmark.cli import say
 from benchmark.errors import Failure, UsageError
-from benchmark.running.files import claim, write_atomically
+from benchmark.files import write_atomically
+from benchmark.running.claims import claim
 from benchmark.scoring.ranking import NO_RANKING, NoRanking, Ranking
 from benchmark.spaces import costs
 from benchmark.spaces.space import Config

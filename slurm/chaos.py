@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import build_groundtruth, runs
-from benchmark.running import cluster, files, node, slurm
+from benchmark.running import claims, cluster, node, slurm
 from benchmark.runs import TrainRun
 from benchmark.tables.ledger import Run
 
@@ -49,7 +49,7 @@ class Audited(TrainRun):
 
         def noted(news: Any) -> None:
             with open(audit / name, "a") as file:
-                file.write(f"{news['images']} {files.host()} {node.attempt()}\n")
+                file.write(f"{news['images']} {claims.host()} {node.attempt()}\n")
             report(news)
 
         return (yield from super().__call__(run, noted, stop))

@@ -35,8 +35,8 @@ from benchmark.datasets.batches import Batches
 from benchmark.datasets.halves import split_in_half
 from benchmark.datasets.known import cifar10
 from benchmark.errors import UsageError
+from benchmark.files import write_atomically
 from benchmark.recipe import Recipe, SearchRecipe
-from benchmark.running.files import write_atomically
 from benchmark.spaces import costs, networks
 from benchmark.spaces.space import Config, load_space
 from benchmark.training import devices, engine

@@ -20,8 +20,8 @@ from statistics import median
 from typing import Any
 
 from benchmark import cli
+from benchmark.files import write_atomically
 from benchmark.running import cluster
-from benchmark.running.files import write_atomically
 from benchmark.running.launch import Workers, launch
 
 

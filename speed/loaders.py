@@ -38,7 +38,7 @@ from benchmark.datasets import beton, crops, ffcv, ffcv_loader, loaders, named, 
 from benchmark.datasets.batches import served
 from benchmark.datasets.known import cifar10
 from benchmark.errors import Failure, UsageError
-from benchmark.running.files import write_atomically
+from benchmark.files import write_atomically
 from benchmark.training import pace
 from speed.measure import hardware
 from speed.sides import CPU, RECIPE, Window, images, reason

@@ -39,8 +39,8 @@ from benchmark import cli, provenance
 from benchmark.datasets import named
 from benchmark.datasets.known import cifar10
 from benchmark.errors import UsageError, choices
+from benchmark.files import write_atomically
 from benchmark.recipe import Recipe
-from benchmark.running.files import write_atomically
 from benchmark.running.launch import LEAN_ENVIRONMENT
 from benchmark.spaces import costs
 from benchmark.spaces.space import Config

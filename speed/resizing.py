@@ -25,8 +25,8 @@ from typing import Any
 import torch
 
 from benchmark import cli, provenance
+from benchmark.files import write_atomically
 from benchmark.recipe import SearchRecipe
-from benchmark.running.files import write_atomically
 from benchmark.spaces import costs, networks
 from benchmark.spaces.space import PoolingSpace, Sizes, load_space
 from benchmark.training.engine import Learner

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from benchmark import cli, provenance
-from benchmark.running.files import write_atomically
+from benchmark.files import write_atomically
 from benchmark.scoring import comparison, scores, versus
 from benchmark.scoring.ranking import Ranking
 from benchmark.spaces.space import SPACES, Config, PoolingSpace

@@ -16,7 +16,7 @@ import pytest
 from benchmark import build_groundtruth
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import Recipe
-from benchmark.running import files
+from benchmark.running import claims
 from benchmark.runs import TrainRun
 from benchmark.spaces.space import load_space
 from benchmark.tables.files import load_table
@@ -509,7 +509,7 @@ def steps_of(out):
 
 
 def test_an_attempt_that_was_taken_over_stops_at_its_next_step_and_writes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(claims, "LOOK_SECONDS", 0.0)
     ledger, run, steps = steps_of(tmp_path)
     for _ in range(5):
         next(steps)
@@ -526,7 +526,7 @@ def test_an_attempt_that_was_taken_over_stops_at_its_next_step_and_writes_nothin
 
 
 def test_an_attempt_that_was_taken_over_in_its_last_step_leaves_no_record(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(claims, "LOOK_SECONDS", 0.0)
     ledger, _, steps = steps_of(tmp_path)
     for _ in range(2 * 20):  # two steps an epoch
         next(steps)

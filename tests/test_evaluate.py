@@ -23,6 +23,7 @@ from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Origin, Row
 from nas_methods import stamps
 from tests.machine import FAST, PRECISION
+from tests.turns import ended
 
 SPACE = load_space()
 MEANS = load_table("published").means
@@ -538,10 +539,10 @@ def test_a_fault_of_the_device_ends_the_process_and_not_only_the_seed(tmp_path, 
     given = (SPACE, recipe, tmp_path, None, "cpu", "eager", stamps.code_of(str(file)), {})
     search = Search(str(file), {}, *given)
     with pytest.raises(RuntimeError, match="illegal"):
-        search(0, lambda news: None, lambda: False)
+        ended(search(0, lambda news: None, lambda: False))
     monkeypatch.setattr("benchmark.training.engine.still_computes", lambda device, error: False)
     with pytest.raises(Spoiled, match="seed 0: an illegal memory access"):
-        search(0, lambda news: None, lambda: False)
+        ended(search(0, lambda news: None, lambda: False))
 
 
 ODD = """from dataclasses import dataclass
@@ -569,7 +570,7 @@ def odd(tmp_path, monkeypatch):
         code = stamps.code_of("./odd.py")
         search = Search("./odd.py", {}, SPACE, SearchRecipe(), Path("out"), None, "cpu", "auto", code, {"commit": "c"})
         news = []
-        return search, lambda: search(0, news.append, lambda: False), news
+        return search, lambda: ended(search(0, news.append, lambda: False)), news
 
     return make
 

@@ -30,7 +30,7 @@ COMMANDS = [
 ]  # none of which imports another
 # The floors of the house, the ground first: a module imports from its own room and from those on lower floors.
 FLOORS = [
-    {"errors", "output"},
+    {"errors", "output", "files"},
     {"given"},
     {"cli", "streams", "provenance", "datasheets"},
     {"recipe"},
@@ -64,7 +64,7 @@ LIGHT = [
     "benchmark.spaces.costs",
     "benchmark.datasets.named",
     *(name for name in FILES if name.startswith("benchmark.datasets.known")),
-    "benchmark.running.files",
+    "benchmark.running.claims",
     "benchmark.running.launch",
     "benchmark.running.worker",
     "benchmark.running.cluster",
@@ -274,9 +274,9 @@ def test_only_commands_load_methods_and_a_search_knows_no_answers():
         ("launch", {"cli", "running.worker"}),
         ("worker", {"errors"}),
         ("slurm", {"errors"}),
-        ("cluster", {"cli", "errors", "given", "running.files", "running.node", "running.slurm"}),
+        ("cluster", {"cli", "errors", "files", "given", "running.claims", "running.node", "running.slurm"}),
         ("submission", {"cli", "running.cluster", "running.launch"}),
-        ("node", {"cli", "errors", "running.files", "running.progress", "running.slurm"}),
+        ("node", {"cli", "errors", "files", "running.progress", "running.slurm", "running.worker"}),
     ],
 )
 def test_what_runs_things_knows_nothing_of_pooling(name, known):

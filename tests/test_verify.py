@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import CURVES, Recipe
-from benchmark.running import files
+from benchmark.running import claims
 from benchmark.scoring.noise import Pooled
 from benchmark.spaces.space import load_space
 from benchmark.tables.ledger import Ledger, Run, checksum
@@ -188,7 +188,7 @@ def test_cells_trained_by_an_earlier_start_count_only_if_the_same_code_and_numer
 def test_two_verifications_of_one_thing_do_not_meet(out):
     work = out / "verify" / NAME / "work"
     work.mkdir(parents=True)
-    with files.claim(work / "verify.lock") as mine:
+    with claims.claim(work / "verify.lock") as mine:
         assert mine
         with pytest.raises(Failure, match="another process verifies"):
             main([NAME, "--sample", "1", "--out", str(out), "--device", "cpu"])

@@ -27,11 +27,13 @@ from benchmark.channels.scaling import Widths, compound_of, random_of, static
 from benchmark.channels.search import SCHEMA, Subject, data
 from benchmark.channels.trial import Trial, convolutions, epochs_of
 from benchmark.errors import UsageError
+from benchmark.files import bounded, write_atomically
 from benchmark.provenance import checksum
 from benchmark.recipe import Recipe
-from benchmark.running import files
+from benchmark.running.claims import Terms, Work, Workplace, carry_out
 from benchmark.training.devices import device_named, numerics
-from benchmark.training.engine import Learner
+from benchmark.training.engine import Learner, owning_up
+from benchmark.training.train import in_turns, now_and_then
 
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # of static scaling
 LEVEL = 0.05
@@ -85,7 +87,7 @@ class Contender:
         )
         short = Path(self.subject.base.partition(":")[0]).stem
         name = f"{short}-{hashlib.sha256(said.encode()).hexdigest()[:12]}-seed{self.seed}"
-        folder = files.bounded(f"{self.recipe.dataset}-{self.recipe.label}-{self.recipe.hash}")
+        folder = bounded(f"{self.recipe.dataset}-{self.recipe.label}-{self.recipe.hash}")
         return self.out / "channels" / "evaluations" / folder / f"{name}{'-sides' if self.measures else ''}.json"
 
     def read(self) -> dict[str, Any] | None:
@@ -147,27 +149,29 @@ class EvaluationRun:
     device: str
     loader: str
     provenance: dict[str, Any]
-    terms: files.Terms = field(default_factory=files.Terms)
+    terms: Terms = field(default_factory=Terms)
 
     def __call__(
         self, one: Contender, report: Callable[[Any], None], stop: Callable[[], bool]
     ) -> Generator[None, None, bool | None]:
-        work = one.path.parent / "work"
-        work.mkdir(parents=True, exist_ok=True)
-        with files.claim(work / f"{one.path.stem}.lock", self.terms) as mine:
-            if not mine:
-                return False
-            if one.read():
-                files.sweep(work, one.path.stem)
-                return True
-            try:
-                return (yield from self._train(one, report, mine.guarding(stop)))
-            except files.Lost:
-                return False
+        place = Workplace(one.path.parent / "work", one.path.stem)
+
+        def keep(record: dict[str, Any]) -> None:
+            text = json.dumps(record, allow_nan=False) + "\n"
+            write_atomically(one.path, text.encode(), beside=place.folder)
+
+        work = Work(
+            place,
+            lambda: one.read() is not None,
+            lambda stop: self._train(one, place.checkpoint, report, stop),
+            keep,
+        )
+        return (yield from carry_out(work, self.terms, stop))
 
     def _train(
-        self, one: Contender, report: Callable[[Any], None], stop: Callable[[], bool]
-    ) -> Generator[None, None, bool | None]:
+        self, one: Contender, checkpoint: Path, report: Callable[[Any], None], stop: Callable[[], bool]
+    ) -> Generator[None, None, dict[str, Any] | None]:
+        """Its record."""
         device, recipe = device_named(self.device), one.recipe
         dataset = data(recipe.dataset, self.data_root, self.loader)
         images = dataset.reduced(recipe).train
@@ -180,15 +184,8 @@ class EvaluationRun:
         trial = Trial(
             f"{one.label} seed {one.seed}", network, recipe, learner, one.seed, dataset, device, stamp, one.measures
         )
-        steps = trial.steps(one.path.parent / "work" / f"{one.path.stem}.pt", stop)
-        while True:
-            try:
-                fraction, facts = next(steps)
-            except StopIteration as end:
-                outcome = end.value
-                break
-            report({"fraction": fraction} | facts)
-            yield
+        with owning_up(device, trial.name):
+            outcome = yield from in_turns(trial.steps(checkpoint, stop), now_and_then(report))
         if outcome is None:
             return None
         results, seconds = outcome
@@ -213,11 +210,7 @@ class EvaluationRun:
             "timings": timings,
         }
         record["checksum"] = checksum(record)
-        stop()
-        work = one.path.parent / "work"
-        files.write_atomically(one.path, (json.dumps(record, allow_nan=False) + "\n").encode(), beside=work)
-        files.sweep(work, one.path.stem)
-        return True
+        return record
 
 
 def _stepped(network: nn.Module, recipe: Recipe, device: torch.device, seed: int, every: int, factor: float) -> Learner:

@@ -29,11 +29,14 @@ from benchmark.channels.rules import ChannelRecipe, Moving, moved, why
 from benchmark.channels.trial import Trial, convolutions, epochs_of, learner_of
 from benchmark.datasets import loaders
 from benchmark.errors import UsageError, choices
+from benchmark.files import bounded, write_atomically
 from benchmark.given import read_bytes
 from benchmark.provenance import checksum
-from benchmark.running import files
+from benchmark.running.claims import Terms, Work, Workplace, carry_out
 from benchmark.streams import stream
 from benchmark.training.devices import device_named, numerics
+from benchmark.training.engine import owning_up
+from benchmark.training.train import in_turns, now_and_then
 
 SCHEMA = 1
 DIGITS = 6  # significant ones of slopes in the decisions; the trials' sides are kept in full
@@ -134,7 +137,7 @@ class Search:
             short = f"{self.subject.base}-from-{self.source}"
         short += "-imagenet" if self.subject.stem != "cifar" else ""
         label = f"{short}-{self.recipe.dataset}-delta{self.delta:g}-{self.recipe.label}"
-        return files.bounded(f"{label}-{self.recipe.hash}-seed{self.seed}")
+        return bounded(f"{label}-{self.recipe.hash}-seed{self.seed}")
 
     @property
     def folder(self) -> Path:
@@ -160,7 +163,7 @@ class Search:
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         path = self.folder / "search.json"
         if not path.exists():
-            files.write_atomically(path, (json.dumps(self.identity(), indent=1) + "\n").encode())
+            write_atomically(path, (json.dumps(self.identity(), indent=1) + "\n").encode())
             return
         try:
             there = json.loads(read_bytes(path))
@@ -246,28 +249,31 @@ class SearchRun:
     device: str
     loader: str
     provenance: dict[str, Any]
-    terms: files.Terms = field(default_factory=files.Terms)
+    terms: Terms = field(default_factory=Terms)
 
     def __call__(
         self, search: Search, report: Callable[[Any], None], stop: Callable[[], bool]
     ) -> Generator[None, None, bool | None]:
-        with files.claim(search.folder / "work" / "search.lock", self.terms) as mine:
-            if not mine:
-                return False
-            try:
-                return (yield from self._run(search, report, mine.guarding(stop)))
-            except files.Lost:
-                return False
+        place = Workplace(search.folder / "work", "search")
+        work = Work(
+            place,
+            lambda: False,  # trial by trial, what is kept is read and not made again
+            lambda stop: self._run(search, report, stop),
+            lambda found: self._write_result(search, *found),
+        )
+        return (yield from carry_out(work, self.terms, stop))
 
     def _run(
         self, search: Search, report: Callable[[Any], None], stop: Callable[[], bool]
-    ) -> Generator[None, None, bool | None]:
+    ) -> Generator[None, None, tuple[ChannelGraph, Mapping[str, Moving]] | None]:
+        """The graph, and where its widths are after the last trial."""
         device, recipe = device_named(self.device), search.recipe
         dataset = data(recipe.dataset, self.data_root, self.loader)
         graph = search.subject.graph()
-        states = search.start(graph)
+        states, seldom = search.start(graph), now_and_then(report)
         for number in range(recipe.trials):
             record = search.read_trial(number)
+            place = Workplace(search.folder / "work", f"{number:03d}")
             if record is None:
                 widths = {name: state.width for name, state in states.items()}
                 network = graph.rebuild(widths, search.seed_of(number))
@@ -275,17 +281,13 @@ class SearchRun:
                 stamp = {"search": search.identity(), "trial": number}
                 label = f"{search.name} trial {number}"
                 trial = Trial(label, network, recipe, learner_of, search.seed_of(number), dataset, device, stamp)
-                checkpoint = search.folder / "work" / f"{number:03d}.pt"
-                steps = trial.steps(checkpoint, stop)
-                while True:
-                    try:
-                        fraction, facts = next(steps)
-                    except StopIteration as end:
-                        outcome = end.value
-                        break
+
+                def progress(fraction: float, facts: dict[str, Any], number: int = number) -> None:
                     whole = facts | {"images": facts["images"] * (number + 1)}
-                    report({"fraction": (number + fraction) / recipe.trials} | whole)
-                    yield
+                    seldom((number + fraction) / recipe.trials, whole)
+
+                with owning_up(device, label):
+                    outcome = yield from in_turns(trial.steps(place.checkpoint, stop), progress)
                 if outcome is None:
                     return None
                 results, seconds = outcome
@@ -308,13 +310,12 @@ class SearchRun:
                 record["checksum"] = checksum(record)
                 stop()  # an attempt that was given up for dead leaves no record
                 text = json.dumps(record, allow_nan=False) + "\n"
-                files.write_atomically(search.trial_path(number), text.encode(), beside=search.folder / "work")
+                write_atomically(search.trial_path(number), text.encode(), beside=place.folder)
             else:
                 after = search.decided(graph, states, record)[0] if number < recipe.moves else states
-            files.sweep(search.folder / "work", f"{number:03d}")
+            place.sweep()
             states = after
-        self._write_result(search, graph, states)
-        return True
+        return graph, states
 
     def _write_result(self, search: Search, graph: ChannelGraph, states: Mapping[str, Moving]) -> None:
         widths = {name: state.width for name, state in states.items()}
@@ -331,7 +332,7 @@ class SearchRun:
             "seconds": round(sum(record["timings"]["seconds"] for record in records), 3),
             "provenance": records[-1]["provenance"],
         }
-        files.write_atomically(search.result_path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+        write_atomically(search.result_path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
 
 
 @lru_cache(maxsize=1)

@@ -22,11 +22,11 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from benchmark import cli, datasheets
+from benchmark import cli, datasheets, files
 from benchmark.datasets import folders, named, sets
 from benchmark.datasets.beton import Statement, available_cores, beton_path, file_sha256, library, statement_path
 from benchmark.errors import Failure, UsageError
-from benchmark.running import files
+from benchmark.running import claims
 from benchmark.running.progress import ProgressLine
 
 DECODED_AHEAD = 256  # images of a folder that are in memory at once while it is written
@@ -153,7 +153,7 @@ def write(path: Path, source: Source, dataset: str, split: str, encoding: str = 
     ffcv = library()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    with files.claim(path.with_name(path.name + ".lock")) as mine:
+    with claims.claim(path.with_name(path.name + ".lock")) as mine:
         if not mine:
             raise Failure(f"another process is writing {path}: wait for it")
         try:

@@ -26,8 +26,8 @@ from benchmark.cli import say
 from benchmark.datasets import sets
 from benchmark.datasheets import Datasheet
 from benchmark.errors import UsageError
+from benchmark.files import write_atomically
 from benchmark.running.cores import usable_cores
-from benchmark.running.files import write_atomically
 from benchmark.running.progress import ProgressLine
 from benchmark.streams import stream
 

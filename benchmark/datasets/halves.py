@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmark.datasets.sets import Dataset
 from benchmark.errors import UsageError
-from benchmark.running.files import write_atomically
+from benchmark.files import write_atomically
 from benchmark.streams import stream
 
 MANY_CLASSES = 50  # more of them would leave some scarce in a half that is drawn over all images

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.files import write_atomically
 from benchmark.output import printable
 from benchmark.page import styles
 from benchmark.page.explored import Explored
 from benchmark.page.figures import Figure, file_name
 from benchmark.page.leaderboard import Board
 from benchmark.page.papers import PaperTable
-from benchmark.running.files import write_atomically
 
 FORMATS = ("svg", "png", "pdf")
 SCALE = 2.0  # pixels of a PNG for each pixel of the figure

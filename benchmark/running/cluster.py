@@ -34,10 +34,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark import cli
+from benchmark import cli, files
 from benchmark.errors import Failure, UsageError, choices
 from benchmark.given import read_bytes
-from benchmark.running import files
+from benchmark.running import claims
 from benchmark.running.node import Task, failures, last_line, written
 from benchmark.running.slurm import ask_slurm, clean_environment, max_array_size, no_slurm
 
@@ -77,7 +77,7 @@ class Settings:
     array_size: int | None = None
     notice: int = 90
     attempts: int = 3
-    lease: float = files.LEASE_SECONDS
+    lease: float = claims.LEASE_SECONDS
     setup: list[str] = field(default_factory=list)
     python: str | None = None
     sbatch: dict[str, Any] = field(default_factory=dict)
@@ -176,7 +176,7 @@ class Queue:
         except ImportError:
             raise UsageError("where slurm needs submitit: pip install 'nas-bench-pooling[slurm]'") from None
         self.folder.mkdir(parents=True, exist_ok=True)
-        with files.claim(self.folder / "submit.lock", wait=True) as mine:
+        with claims.claim(self.folder / "submit.lock", wait=True) as mine:
             if not mine:
                 raise Failure(f"another process submits to {self.folder} at this moment: let it finish")
             for part in ("arrays", "marks", "failed", "tasks"):
@@ -315,7 +315,7 @@ class Queue:
         """Removes the folder, unless something is queued, or one of its items failed that is not among the done ones."""
         if not self.folder.exists():
             return
-        with suppress(Failure, UsageError), files.claim(self.folder / "submit.lock") as mine:
+        with suppress(Failure, UsageError), claims.claim(self.folder / "submit.lock") as mine:
             # where Slurm does not answer, or is not here, it stays
             if mine and self.failed().keys() <= set(done) and not self.tasks():
                 shutil.rmtree(self.folder, ignore_errors=True)

@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmark import cli
+from benchmark import cli, files
 from benchmark.errors import Failure
-from benchmark.running import files
 from benchmark.running.slurm import ask_slurm
+from benchmark.running.worker import in_steps
 
 REQUEUE_SECONDS = 3.0  # between two tries to go back into the queue
 BEFORE_IT_LISTENED = (128 + signal.SIGUSR2, 128 + signal.SIGTERM)  # how a task ends that a notice met while it started
@@ -92,10 +92,7 @@ class Marked:
         mark = self.folder / "marks" / f"{item[0]}@{attempt()}"
         mark.touch()
         try:
-            answer = self.function(item[1], report, stop)
-            if isinstance(answer, Generator):
-                answer = yield from answer
-            return answer
+            return (yield from in_steps(self.function(item[1], report, stop)))
         finally:
             mark.unlink(missing_ok=True)
 

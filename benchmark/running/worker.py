@@ -94,10 +94,7 @@ class _Worker:
         def report(news: Any) -> None:
             self.tell("news", position, news)
 
-        answer = self.function(self.items[position], report, lambda: self.stopping)
-        if isinstance(answer, Generator):
-            answer = yield from answer
-        return answer
+        return (yield from in_steps(self.function(self.items[position], report, lambda: self.stopping)))
 
     def take_turns(self) -> None:
         """A step of every item under way; those that end thereby are told of."""
@@ -115,6 +112,13 @@ class _Worker:
             except BaseException as error:  # its own KeyboardInterrupt, too: those of users are ignored here
                 self.tell("failed", position, _one_line(error))
             del self.under_way[position]
+
+
+def in_steps(answer: Answer | Generator[None, None, Answer]) -> Generator[None, None, Answer]:
+    """What a function of items answers, whether it is a generator function or not."""
+    if isinstance(answer, Generator):
+        answer = yield from answer
+    return answer
 
 
 def _die_with_parent() -> None:

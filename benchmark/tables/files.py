@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError, choices
+from benchmark.files import write_atomically
 from benchmark.given import plain_number, read_bytes
 from benchmark.recipe import CURVES
-from benchmark.running.files import write_atomically
 from benchmark.spaces.space import Config, PoolingSpace, load_space
 from benchmark.tables.table import COLUMNS, SCHEMA, GroundTruth, Row, require_name
 

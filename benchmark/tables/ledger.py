@@ -2,7 +2,7 @@
 
 A ledger is a folder for one (space, recipe): `records/` holds what is finished, `work/` what is under
 way (checkpoints and claims). A record is written beside and renamed, so it is whole or absent. A run is
-trained by whoever holds its claim (`files.claim`), on this host or on another one that shares the folder.
+trained by whoever holds its claim (`place`), on this host or on another one that shares the folder.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError
+from benchmark.files import write_atomically
 from benchmark.given import read_bytes
 from benchmark.provenance import checksum
 from benchmark.recipe import CURVES, Recipe
-from benchmark.running import files
+from benchmark.running.claims import Lease, Terms, Workplace, claim, is_held
 from benchmark.spaces.space import Architecture, Config, PoolingSpace, load_space
 
 SCHEMA = 1
@@ -87,11 +88,12 @@ class Ledger:
     def record_path(self, run: Run) -> Path:
         return self.folder / "records" / f"{self.stem(run)}.json"
 
-    def checkpoint_path(self, run: Run) -> Path:
-        return self.folder / "work" / f"{self.stem(run)}.pt"
+    def place(self, run: Run) -> Workplace:
+        """Where a run is trained, by whoever holds the claim to its lock."""
+        return Workplace(self.folder / "work", self.stem(run))
 
-    def _lock_path(self, run: Run) -> Path:
-        return self.folder / "work" / f"{self.stem(run)}.lock"
+    def checkpoint_path(self, run: Run) -> Path:
+        return self.place(run).checkpoint
 
     def prepare(self) -> None:
         """Makes the folders and states the recipe in words. Raises UsageError where they are another user's."""
@@ -106,7 +108,7 @@ class Ledger:
         statement = {"space": self.space.name, "recipe": self.recipe.to_dict(), "recipe_hash": self.recipe.hash}
         path = self.folder / "recipe.json"
         if not path.exists():
-            files.write_atomically(path, json.dumps(statement, indent=1).encode() + b"\n")
+            write_atomically(path, json.dumps(statement, indent=1).encode() + b"\n")
 
     def read(self, run: Run) -> dict[str, Any] | None:
         """The record of a run, or None where there is none. Raises CorruptRecord, naming file and fault."""
@@ -168,21 +170,16 @@ class Ledger:
             raise ValueError("a record holds finite numbers only")
         record["checksum"] = checksum(record)
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-        files.write_atomically(self.record_path(run), text.encode(), beside=self.folder / "work")
+        write_atomically(self.record_path(run), text.encode(), beside=self.folder / "work")
         self.sweep(run)
 
     def sweep(self, run: Run) -> None:
-        """Removes what a finished run left in `work/`.
+        """Removes what a finished run left in `work/`."""
+        self.place(run).sweep()
 
-        Safe for the lock too: whoever still waits for it will find the record first thing.
-        """
-        files.sweep(self.folder / "work", self.stem(run))
-
-    def claim(
-        self, run: Run, terms: files.Terms | None = None, wait: bool = False
-    ) -> AbstractContextManager[files.Lease | None]:
+    def claim(self, run: Run, terms: Terms | None = None, wait: bool = False) -> AbstractContextManager[Lease | None]:
         """Gives a lease while this process alone may train the run, None where another one holds it."""
-        return files.claim(self._lock_path(run), terms, wait)
+        return claim(self.place(run).lock, terms, wait)
 
     def set_aside(self, run: Run) -> Path:
         """Renames a corrupt record so that its run counts as missing; nothing is lost. For the holder of the run."""
@@ -214,7 +211,7 @@ class Ledger:
                 state = "done" if self.read(run) else None
             except CorruptRecord:
                 state = "corrupt"
-            if state is None and files.is_held(self._lock_path(run)):
+            if state is None and is_held(self.place(run).lock):
                 state = "running"
             if state is None:
                 state = "started" if self.checkpoint_path(run).exists() else "missing"

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError
+from benchmark.files import LONGEST_STEM
 from benchmark.recipe import CURVES, Recipe
-from benchmark.running.files import LONGEST_STEM
 from benchmark.spaces.space import Config, PoolingSpace, load_space
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmark.cli import say
-from benchmark.running.files import write_atomically
+from benchmark.files import write_atomically
 
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_SHARE = 0.05  # of the time between two checkpoints that writing one may take

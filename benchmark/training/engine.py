@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from benchmark.cli import say
 from benchmark.errors import UsageError, choices
 from benchmark.recipe import Recipe
+from benchmark.running.worker import Spoiled
 from benchmark.spaces import networks
 from benchmark.spaces.space import PoolingSpace, require_trainable
 
@@ -374,6 +375,17 @@ def room_for_another(device: torch.device, under_way: int) -> bool:
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return free > 2 * torch.cuda.memory_reserved(device) / under_way
+
+
+@contextmanager
+def owning_up(device: torch.device, name: str) -> Iterator[None]:
+    """Raises Spoiled, with the item's name, for an error after which this process can compute nothing more."""
+    try:
+        yield
+    except RuntimeError as error:
+        if still_computes(device, error):
+            raise
+        raise Spoiled(f"{name}: {error}") from error
 
 
 def still_computes(device: torch.device, error: BaseException) -> bool:

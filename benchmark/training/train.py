@@ -34,6 +34,7 @@ from benchmark.training.engine import Learner, learners
 from benchmark.training.schedule import learning_rate
 
 DECIMALS = 6  # of accuracies in per cent: 41.98, where the floating point product would be 41.980000000000004
+REPORT_SECONDS = 0.1  # between two reports of one training
 
 Outcome = tuple[dict[str, Any], float] | None  # ({test_accuracy, images, curves}, seconds), or None when stopped
 News = tuple[float, dict[str, Any]]  # after each step: (fraction done, {epoch, images})
@@ -107,6 +108,29 @@ def followed(steps: Steps, progress: Progress) -> Outcome:
             progress(*next(steps))
         except StopIteration as end:
             return end.value
+
+
+def in_turns(steps: Steps, progress: Progress) -> Generator[None, None, Outcome]:
+    """The same for an item of a worker's, which takes its turn after every step."""
+    while True:
+        try:
+            progress(*next(steps))
+        except StopIteration as end:
+            return end.value
+        yield
+
+
+def now_and_then(report: Callable[[Any], None]) -> Progress:
+    """Progress as one report of all news, but seldom: a GPU takes hundreds of steps a second."""
+    reported = -math.inf
+
+    def progress(fraction: float, facts: dict[str, Any]) -> None:
+        nonlocal reported
+        if time.monotonic() - reported > REPORT_SECONDS:
+            report({"fraction": fraction} | facts)
+            reported = time.monotonic()
+
+    return progress
 
 
 @dataclass(frozen=True)

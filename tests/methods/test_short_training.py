@@ -31,7 +31,7 @@ from benchmark import provenance
 from benchmark.datasets.sets import Dataset
 from benchmark.errors import Failure, UsageError
 from benchmark.recipe import SearchRecipe
-from benchmark.running import files
+from benchmark.running import claims
 from benchmark.search import Search
 from benchmark.spaces import networks
 from benchmark.training import checkpoint, devices, train
@@ -39,6 +39,7 @@ from benchmark.training.train import Training
 from nas_methods import Busy, Stopped, alone, conet, short_training
 from nas_methods.alone import Alone
 from nas_methods.stamps import code_of
+from tests.turns import ended
 
 
 def sums(network):
@@ -351,7 +352,7 @@ def test_one_process_at_a_time(tmp_path):
     with pytest.raises(Stopped):
         conet.Method().rank(given())
     [lock] = tmp_path.rglob("lock")
-    with files.claim(lock):
+    with claims.claim(lock):
         for method in (conet.Method(), short_training.Method()):
             with pytest.raises(Busy):
                 method.rank(given())
@@ -393,9 +394,9 @@ def test_a_method_that_is_busy_elsewhere_is_asked_again(tmp_path):
         code_of(str(file)),
         provenance.code_version(),
     )
-    assert search(0, print, lambda: False) is False  # to be tried again
+    assert ended(search(0, print, lambda: False)) is False  # to be tried again
     assert not search.path(0).exists()
-    assert search(0, print, lambda: False) is True
+    assert ended(search(0, print, lambda: False)) is True
     assert search.path(0).exists()
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from benchmark.errors import Failure, UsageError
 from benchmark.running import cluster, node
+from benchmark.running.claims import claim
 from benchmark.running.cluster import Queue, Settings
-from benchmark.running.files import claim
 from benchmark.running.launch import Outcome, Workers, launch
 from benchmark.running.node import Marked, Task, after_a_task, last_line
 

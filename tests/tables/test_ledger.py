@@ -12,8 +12,8 @@ from test_recipe import CHANGED
 
 from benchmark import given
 from benchmark.errors import UsageError
+from benchmark.files import write_atomically
 from benchmark.recipe import Recipe
-from benchmark.running.files import write_atomically
 from benchmark.spaces.space import load_space
 from benchmark.tables import ledger as module
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, checksum

@@ -4,16 +4,14 @@ import errno
 import fcntl
 import json
 import os
-import subprocess
-import sys
-import threading
 import time
-from pathlib import Path
 
 import pytest
 
-from benchmark.running import files
-from benchmark.running.files import Lost, Terms, bounded, claim, is_held, lock_file, read_lease, write_atomically
+from benchmark.files import write_atomically
+from benchmark.running import claims
+from benchmark.running.claims import Lost, Terms, claim, is_held, lock_file, read_lease
+from tests.turns import ended
 
 
 @pytest.fixture
@@ -31,7 +29,7 @@ def on(monkeypatch):
 def clock(monkeypatch):
     """This process's own clock, moved by hand; `clock[0]` are seconds."""
     now = [1000.0]
-    monkeypatch.setattr(files.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -137,7 +135,7 @@ def test_a_lease_that_went_away_is_lost_but_one_that_cannot_be_read_is_not(lock,
             raise OSError("stale file handle")
 
         with monkeypatch.context() as patch:
-            patch.setattr(files, "read_lease", broken)
+            patch.setattr(claims, "read_lease", broken)
             mine.check()  # the file system is away for a moment: that proves nothing
         lock.with_suffix(".lease").unlink()
         mine.check()  # looked a moment ago
@@ -153,7 +151,7 @@ def no_locks(monkeypatch, request):
     def flock(*_):
         raise OSError(getattr(errno, request.param), "no locks here")
 
-    monkeypatch.setattr(files.fcntl, "flock", flock)
+    monkeypatch.setattr(claims.fcntl, "flock", flock)
 
 
 @pytest.fixture(params=["EPERM", "EOPNOTSUPP", "ENOSYS"])
@@ -195,18 +193,18 @@ def test_who_asks_only_once_waits_for_a_sign_of_life_or_for_none(lock, on, clock
         waited.append(seconds)
         clock[0] += 10
 
-    monkeypatch.setattr(files.time, "sleep", sleep)
+    monkeypatch.setattr(claims.time, "sleep", sleep)
     with claim(lock, wait=True) as mine:
         assert mine is not None
     assert len(waited) == 4  # more than 30 seconds, by tens
     left_behind(lock, seconds=30)
-    monkeypatch.setattr(files.time, "sleep", lambda _: os.utime(lock.with_suffix(".lease"), (1, len(waited))))
+    monkeypatch.setattr(claims.time, "sleep", lambda _: os.utime(lock.with_suffix(".lease"), (1, len(waited))))
     with claim(lock, wait=True) as mine:
         assert mine is None
 
 
 def test_two_that_find_no_lease_do_not_both_get_it(lock):
-    first, second = (files.Lease(lock.with_suffix(".lease"), 30.0, False) for _ in range(2))
+    first, second = (claims.Lease(lock.with_suffix(".lease"), 30.0, False) for _ in range(2))
     assert first.take(over=False)
     assert not second.take(over=False)
     first.check()
@@ -219,7 +217,7 @@ def test_a_lease_that_holds_rubbish_is_waited_for_like_any(lock, clock):
     lock.with_suffix(".lease").write_text("[")
     terms = Terms()
     assert not claimed(lock, terms)
-    clock[0] += files.LEASE_SECONDS + 1
+    clock[0] += claims.LEASE_SECONDS + 1
     assert claimed(lock, terms)
 
 
@@ -227,7 +225,7 @@ def test_a_lease_that_holds_rubbish_is_waited_for_like_any(lock, clock):
 
 
 def test_where_there_are_no_hard_links_two_that_find_no_lease_do_not_both_get_it(lock, no_links):
-    first, second = (files.Lease(lock.with_suffix(".lease"), 30.0, False) for _ in range(2))
+    first, second = (claims.Lease(lock.with_suffix(".lease"), 30.0, False) for _ in range(2))
     assert first.take(over=False)
     assert not second.take(over=False)
     first._look()
@@ -273,7 +271,7 @@ def test_a_lock_on_a_file_that_its_last_holder_removed_is_none(lock, monkeypatch
             removed.append(lock.unlink())
         flock(descriptor, how)
 
-    monkeypatch.setattr(files.fcntl, "flock", after_the_holder_has_gone)
+    monkeypatch.setattr(claims.fcntl, "flock", after_the_holder_has_gone)
     held = lock_file(lock)
     assert os.path.samestat(os.fstat(held), os.stat(lock))
     assert lock_file(lock) is None
@@ -283,109 +281,100 @@ def test_a_lock_on_a_file_that_its_last_holder_removed_is_none(lock, monkeypatch
 # --- writing ---
 
 
-def test_many_may_write_one_file_at_once(tmp_path):
-    path = tmp_path / "score.json"
-    contents = {bytes([letter]) * 50_000 for letter in range(8)}
-    faults = []
-
-    def write(data):
-        try:
-            for _ in range(20):
-                write_atomically(path, data)
-        except BaseException as error:
-            faults.append(error)
-
-    writers = [threading.Thread(target=write, args=(data,)) for data in contents]
-    for writer in writers:
-        writer.start()
-    while any(writer.is_alive() for writer in writers):
-        if path.exists():
-            assert path.read_bytes() in contents
-    assert faults == []
-    assert [found.name for found in tmp_path.iterdir()] == ["score.json"]
-
-
-KILLED = """
-import os, sys
-from pathlib import Path
-from benchmark.running.files import write_atomically
-os.fsync = lambda file: os.kill(os.getpid(), 9)
-write_atomically(Path(sys.argv[1]), b"half")
-"""
-
-
-def test_what_a_killed_writer_left_goes_with_the_next_write_and_another_file_is_left_alone(tmp_path, environment):
-    path = tmp_path / "a[1].json"
-    assert subprocess.run([sys.executable, "-c", KILLED, path], env=environment, check=False).returncode == -9
-    (left,) = tmp_path.iterdir()
-    assert left.name.endswith(".partial")
-    others = [tmp_path / "a[1].json2.0123456789ab.partial", tmp_path / "a1.json.0123456789ab.partial"]
-    for other in others:
-        other.touch()
-    with open(tmp_path / "a[1].json.ba9876543210.partial", "wb") as busy:  # another one is at it
-        fcntl.flock(busy, fcntl.LOCK_EX)
-        write_atomically(path, b"whole")
-        assert {found.name for found in tmp_path.iterdir()} == {
-            path.name,
-            Path(busy.name).name,
-            *(o.name for o in others),
-        }
-    write_atomically(path, b"whole")
-    assert set(tmp_path.iterdir()) == {path, *others}
-
-
-def test_without_locks_a_partial_file_is_swept_up_once_it_is_old(tmp_path, no_locks):
-    path, young, old = tmp_path / "a", tmp_path / "a.0123456789ab.partial", tmp_path / "a.ba9876543210.partial"
-    for partial in (young, old):
-        partial.touch()
-    os.utime(old, (time.time() - 2 * files.LEASE_SECONDS,) * 2)
-    write_atomically(path, b"whole")
-    assert set(tmp_path.iterdir()) == {path, young}
-
-
-def test_a_writer_whose_partial_file_is_swept_up_too_early_writes_again(tmp_path, monkeypatch):
-    path = tmp_path / "a"
-    fsync, swept = os.fsync, []
-
-    def sweep_once(descriptor):
-        fsync(descriptor)
-        if not swept:
-            (partial,) = tmp_path.glob("*.partial")
-            swept.append(partial.unlink())
-
-    monkeypatch.setattr(os, "fsync", sweep_once)
-    write_atomically(path, b"whole")
-    assert path.read_bytes() == b"whole"
-    with pytest.raises(FileNotFoundError):
-        write_atomically(tmp_path / "none" / "a", b"whole")
-
-
 def test_sweeping_takes_a_name_as_it_is(tmp_path):
     for name in ("a[1].pt", "a[1].lock", "a1.pt"):
         (tmp_path / name).touch()
-    files.sweep(tmp_path, "a[1]")
+    claims.Workplace(tmp_path, "a[1]").sweep()
     assert [path.name for path in tmp_path.iterdir()] == ["a1.pt"]
 
 
-# --- names ---
+class Item:
+    """An item of two steps that is kept as a file; what happens to it is noted."""
+
+    def __init__(self, folder):
+        self.place, self.kept, self.heard = claims.Workplace(folder / "work", "7"), folder / "7.json", []
+
+    def make(self, stop):
+        for step in (1, 2):
+            self.place.checkpoint.write_text(str(step))
+            self.heard.append(f"step {step}")
+            yield
+            if stop():
+                return None
+        return "made"
+
+    def keep(self, made):
+        self.heard.append(f"holds {is_held(self.place.lock)}")
+        write_atomically(self.kept, made.encode())
+
+    def work(self):
+        return claims.Work(self.place, self.kept.exists, self.make, self.keep)
+
+    def carried_out(self, stop=lambda: False):
+        return ended(claims.carry_out(self.work(), Terms(), stop))
 
 
-@pytest.mark.parametrize("letter", ["x", "ä", "\U0001f600", "\udcff"])
-def test_names_are_bounded_whatever_goes_into_them_and_stay_distinct(tmp_path, letter):
-    assert bounded(letter * 20) == letter * 20
-    one, other = bounded(letter * 500), bounded(letter * 501)
-    assert one != other
-    for stem in (one, other):
-        write_atomically(tmp_path / f"{stem}-seed2147483647.curves.json", b"")
-    assert len(list(tmp_path.iterdir())) == 2
+def test_a_worker_claims_makes_keeps_and_sweeps(tmp_path):
+    item = Item(tmp_path)
+    assert item.carried_out() is True
+    assert item.heard == ["step 1", "step 2", "holds True"]
+    assert item.kept.read_text() == "made"
+    assert list(item.place.folder.iterdir()) == []
 
 
-def test_a_disk_that_fills_up_is_told_with_the_file_that_did_not_fit(tmp_path, monkeypatch):
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+def test_what_was_done_meanwhile_is_swept_up_after_and_not_made_again(tmp_path):
+    item = Item(tmp_path)
+    item.place.folder.mkdir()
+    item.place.checkpoint.write_text("of one that was killed after it had kept its record")
+    item.kept.write_text("theirs")
+    assert item.carried_out() is True
+    assert (item.heard, item.kept.read_text(), list(item.place.folder.iterdir())) == ([], "theirs", [])
 
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(OSError, match="No space") as caught:
-        files.write_atomically(tmp_path / "a.json", b"{}")
-    assert caught.value.filename == str(tmp_path / "a.json")
-    assert list(tmp_path.iterdir()) == []
+
+def test_whoever_is_asked_to_stop_leaves_its_checkpoint_and_gives_up_its_claim(tmp_path):
+    item = Item(tmp_path)
+    assert item.carried_out(stop=lambda: True) is None
+    assert (item.place.checkpoint.read_text(), item.kept.exists()) == ("1", False)
+    assert item.carried_out() is True
+
+
+def test_what_somebody_else_is_at_is_not_touched(tmp_path):
+    item = Item(tmp_path)
+    item.place.folder.mkdir()
+    with claim(item.place.lock):
+        assert item.carried_out() is False
+        assert is_held(item.place.lock)
+    assert item.heard == []
+
+
+def test_an_item_part_of_which_somebody_else_makes_is_tried_again_later(tmp_path):
+    item = Item(tmp_path)
+
+    def taken(stop):
+        yield
+        raise claims.Taken
+
+    item.make = taken
+    assert item.carried_out() is False
+    assert not item.kept.exists()
+
+
+def test_whoever_lost_its_claim_in_the_last_step_keeps_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "LOOK_SECONDS", 0.0)
+    item = Item(tmp_path)
+    steps = claims.carry_out(item.work(), Terms(), lambda: False)
+    next(steps)
+    left_behind(item.place.lock)  # of who has taken over
+
+    assert ended(steps) is False
+    assert not item.kept.exists()
+    assert json.loads(item.place.lock.with_suffix(".lease").read_text())["token"] == "theirs"
+
+
+def test_an_error_frees_the_claim_and_leaves_the_checkpoint(tmp_path):
+    item = Item(tmp_path)
+    item.keep = lambda made: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        item.carried_out()
+    assert item.place.checkpoint.exists()
+    assert not is_held(item.place.lock)

@@ -1,82 +1,30 @@
-"""Files that survive a kill at any instant: whole or absent, and held by one process at a time. No torch."""
+"""Claims: one process at a time does a piece of work, on this host or on another one that shares its folder. No torch.
+
+A worker goes about every item in one way, `carry_out`: it claims the item, makes what is missing of it, keeps that and
+sweeps up. Only the holder of a claim may delete its lock, and only once the work is done.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import glob
-import hashlib
 import json
 import os
 import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark.files import OVERTAKEN
+
 LEASE_SECONDS = 60.0  # without a heartbeat for so long, whoever holds a claim on another host counts as dead
 BEATS = 6  # in that time
 LOOK_SECONDS = 1.0  # between two looks whether a claim is still ours
-LONGEST_STEM = 180  # bytes of a file's name before its ending: some file systems take 255, our own endings included
-OVERTAKEN = 5  # times in a row that a file may vanish between two of our calls before something else must be wrong
-
-
-def bounded(stem: str) -> str:
-    """The stem of a file's name as it is, or where it is longer than a name may be, its start and a hash of the whole."""
-    data = stem.encode(errors="surrogateescape")
-    if len(data) <= LONGEST_STEM:
-        return stem
-    tail = f"-{hashlib.sha256(data).hexdigest()[:12]}"
-    return data[: LONGEST_STEM - len(tail)].decode(errors="ignore") + tail
-
-
-def write_atomically(path: Path, data: bytes, beside: Path | None = None) -> None:
-    """Writes a partial file in the folder `beside` (on the same file system; default: the path's) and renames it.
-
-    The path is whole or absent, even after a power cut. Any number of processes may write it at once, each its own
-    partial file; the last one's stands. What a kill left of earlier writes goes with the next one.
-    """
-    folder = beside or path.parent
-    for left in range(OVERTAKEN, 0, -1):
-        partial = folder / f"{path.name}.{uuid.uuid4().hex[:12]}.partial"
-        try:
-            with open(partial, "wb") as file:
-                with suppress(OSError):  # by its lock others see that it is being written, where there are such locks
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                os.replace(partial, path)
-            break
-        except FileNotFoundError:  # another writer swept it up before it was locked, or over a network
-            if left == 1 or not folder.is_dir():
-                raise
-        except BaseException as error:
-            if (
-                isinstance(error, OSError) and error.errno and error.filename is None
-            ):  # a full disk does not say what did not fit
-                error.filename = str(path)
-            partial.unlink(missing_ok=True)
-            raise
-    for partial in folder.glob(f"{glob.escape(path.name)}.*.partial"):
-        with suppress(OSError):  # another process sweeps, too; or it is another user's
-            if _is_abandoned(partial, path):
-                partial.unlink()
-
-
-def _is_abandoned(partial: Path, written: Path) -> bool:
-    """Whether nobody writes a partial file any more; one without locks counts as abandoned a while before `written`."""
-    with open(partial, "r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return written.stat().st_mtime - partial.stat().st_mtime > LEASE_SECONDS
-        return True
 
 
 def lock_file(path: Path) -> int | None:
@@ -110,7 +58,11 @@ def _opened(path: Path) -> int:
         return os.open(path, os.O_RDONLY)  # another user's, whose umask lets us read only: enough for a lock
 
 
-class Lost(Exception):
+class Taken(Exception):
+    """Raised where somebody else is at the work: it is tried again later."""
+
+
+class Lost(Taken):
     """Raised by a holder that was taken for dead, after which somebody else holds its claim: it must write nothing."""
 
 
@@ -313,7 +265,66 @@ def is_held(lock: Path) -> bool:
     return found is not None and not (found[0].get("locked") is True and found[0].get("host") == host())
 
 
-def sweep(folder: Path, stem: str) -> None:
-    """Removes what finished work left in its folder: STEM.pt, STEM.lock, STEM.lease and halves that a kill left."""
-    for path in folder.glob(f"{glob.escape(stem)}.*"):
-        path.unlink(missing_ok=True)
+@dataclass(frozen=True)
+class Workplace:
+    """Where an item is worked at: STEM.lock and .lease while somebody is, STEM.pt on the way. What is kept lies elsewhere."""
+
+    folder: Path
+    stem: str
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / f"{self.stem}.lock"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / f"{self.stem}.pt"
+
+    def sweep(self) -> None:
+        """Removes what finished work left here: STEM.pt, STEM.lock, STEM.lease and halves that a kill left.
+
+        Safe for the lock too: whoever still waits for it will find the work done first thing.
+        """
+        for path in self.folder.glob(f"{glob.escape(self.stem)}.*"):
+            path.unlink(missing_ok=True)
+
+
+# of an item, as `launch` takes it: True finished, False somebody else's, None left at a checkpoint
+Answer = bool | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One item, as a worker goes about it. What it comes to is the same whoever makes it, after however many attempts.
+
+    place  where it is worked at
+    done   whether it is kept by now
+    make   make(stop) gives what is to be kept, None where `stop()` made it leave. Its yields are the item's turns. Raises
+           Taken where somebody else is at a part of it
+    keep   keeps that: whole, or not at all
+    """
+
+    place: Workplace
+    done: Callable[[], bool]
+    make: Callable[[Callable[[], bool]], Generator[None, None, Any]]
+    keep: Callable[[Any], None]
+
+
+def carry_out(work: Work, terms: Terms, stop: Callable[[], bool]) -> Generator[None, None, Answer]:
+    """What a worker does with an item: claims it, makes it unless it is done by then, keeps it, sweeps up."""
+    work.place.folder.mkdir(parents=True, exist_ok=True)
+    with claim(work.place.lock, terms) as mine:
+        if not mine:
+            return False
+        if not work.done():  # else somebody else finished it meanwhile
+            guarded = mine.guarding(stop)
+            try:
+                made = yield from work.make(guarded)
+                if made is None:
+                    return None
+                guarded()  # for the last time: an attempt that was given up for dead keeps nothing
+            except Taken:
+                return False
+            work.keep(made)
+        work.place.sweep()
+        return True
