@@ -456,7 +456,7 @@ def _carried_out(
     rankings = {seed: read_ranking(search.path(seed)) for seed in seeds}
     if table is None:
         cli.say(f"kept: {', '.join(str(search.path(seed)) for seed in seeds)}")
-        return Finds(search.space, rankings)
+        return Finds(search.space.at(search.recipe.side), rankings)
     return score(list(rankings.values()), table)
 
 

@@ -91,7 +91,7 @@ class Explored:
 def explore(kept: KeptTable, out: Path, report: Path) -> Explored:
     """`out` is the folder under which the ledgers lie, `report` the one from which records are linked."""
     table = kept.table
-    space, rows = table.space, table.rows
+    space, trained, rows = table.space, table.trained_space, table.rows
     means = [row.mean for row in rows]
     better, worse = _resolved(table)
     configurations = tuple(
@@ -101,7 +101,7 @@ def explore(kept: KeptTable, out: Path, report: Path) -> Explored:
             path=row.config.path,
             layers=row.config.layers,
             first=row.config.layers[0],
-            megamacs=costs.macs(space, row.config) / 1e6 if space.backbone else None,
+            megamacs=costs.macs(trained, row.config) / 1e6 if trained.backbone else None,
             mean=row.mean,
             std=row.std,
             n=row.n,

@@ -41,11 +41,16 @@ class PaperTable:
 
 @dataclass(frozen=True)
 class _Larger:
-    """A row of Tables 3, 4 and 7: what is printed, and the configuration of a space that it is about, if it is one."""
+    """A row of Tables 3, 4 and 7: what is printed, and what of ours it is about.
+
+    space, configs  configurations of a space
+    method          or one that learns sizes
+    """
 
     printed: tuple[str, ...]
     space: str | None = None
     configs: tuple[str | None, ...] = field(default_factory=tuple)
+    method: str | None = None
 
 
 BASELINE, BEST_ONE = "default", "best"
@@ -54,14 +59,14 @@ _LARGER = {
         "Mixture paper, Table 3: gaps to the default",
         ("method", "data", "network", "baseline", "improved", "gap", "our default %", "our best %"),
         (
-            _Larger(("DiffStride", "CIFAR10", "ResNet18", "91.4 ± 0.2", "92.4 ± 0.1", "1.0")),
+            _Larger(("DiffStride", "CIFAR10", "ResNet18", "91.4 ± 0.2", "92.4 ± 0.1", "1.0"), method="diffstride"),
             _Larger(
                 ("Balanced Mixtures", "CIFAR10", "ResNet18", "90.45 ± 0.21", "91.51 ± 0.09", "1.06"),
                 "resnet18-cifar10",
                 (BASELINE, BEST_ONE),
             ),
-            _Larger(("DynOPool", "CIFAR100", "ResNet50", "78.50", "80.60", "2.1")),
-            _Larger(("ShapeAdaptor", "CIFAR100", "ResNet50", "78.50", "80.29", "1.8")),
+            _Larger(("DynOPool", "CIFAR100", "ResNet50", "78.50", "80.60", "2.1"), method="dynopool"),
+            _Larger(("ShapeAdaptor", "CIFAR100", "ResNet50", "78.50", "80.29", "1.8"), method="shape_adaptor"),
             _Larger(
                 ("Balanced Mixtures", "CIFAR100", "ResNet50", "77.57 ± 0.18", "79.61 ± 0.21", "2.04"),
                 "resnet50-cifar100",
@@ -108,7 +113,7 @@ def papers_of(kept: Kept, board: Board | None, studies: Studies) -> tuple[PaperT
     """board: of the published table, whose accuracies the picks of our searches are given; None where it has none."""
     found = [_compared(number, board, kept.offered) for number in ROWS]
     found += [_figure1(kept.tables, studies), _figure3(board, kept.offered), _configurations(kept.tables)]
-    found += [_larger(key, kept.tables) for key in _LARGER]
+    found += [_larger(key, kept, board) for key in _LARGER]
     return tuple(sorted(found, key=lambda table: table.key))
 
 
@@ -259,20 +264,41 @@ def _configurations(tables: Iterable[KeptTable]) -> PaperTable:
     )
 
 
-def _larger(key: str, tables: Iterable[KeptTable]) -> PaperTable:
+def _larger(key: str, kept: Kept, board: Board | None) -> PaperTable:
     title, columns, printed = _LARGER[key]
-    held = {kept.table.space.name: kept for kept in tables}
+    held = {one.table.space.name: one for one in kept.tables}
     rows = []
     for row in printed:
         width = len(columns) - len(row.printed)
         ours = [Cell(NOTHING)] * width
         if row.space in held:
             ours = [_accuracy(held[row.space], wanted) for wanted in row.configs]
+        elif row.method:
+            ours = _learned(row.method, kept.offered, board)
         rows.append((*map(Cell, row.printed), *ours))
     ours_columns = len(columns) - len(printed[0].printed)
     absent = sorted({row.space for row in printed if row.space and row.space not in held})
-    note = f"No table of {' or '.join(absent)} lies under this folder." if absent else ""
-    return PaperTable(key, title, columns, ours_columns, tuple(rows), note)
+    notes = [f"No table of {' or '.join(absent)} lies under this folder."] if absent else []
+    if names := [row.printed[0] for row in printed if row.method]:
+        notes.append(
+            f"Ours of {', '.join(names)}: ResNet20 on CIFAR-10, the configuration nearest to the sizes that each search "
+            "found; accuracies are those of the published table."
+        )
+    return PaperTable(key, title, columns, ours_columns, tuple(rows), " ".join(notes))
+
+
+def _learned(method: str, offered: Sequence[Offered], board: Board | None) -> list[Cell]:
+    """The default, and what the sizes come nearest to that a method learned, as the published table has them."""
+    offers = [offer for offer in offered if offer.method == method]
+    standing = _standing(board, offers[0]) if offers else None
+    if standing is None:
+        return [Cell(NOTHING), Cell("not run")]
+    table = load_table("published")
+    found = dict.fromkeys(
+        f"{pick.text} " + ("outside" if pick.accuracy is None else f"{pick.accuracy:.2f}") for pick in standing.picks
+    )
+    link = standing.links[0] if standing.links else None
+    return [Cell(f"{table.row(table.space.default).mean:.2f}"), Cell("; ".join(found), link)]
 
 
 def _accuracy(kept: KeptTable, wanted: str | None) -> Cell:

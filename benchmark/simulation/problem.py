@@ -107,7 +107,7 @@ def _clock(
         if clock == "seconds":
             raise UsageError(f"table {table.name} has no seconds of single trainings: use --clock macs")
     if clock == "macs" or (clock == "auto" and table.space.backbone):
-        macs = [float(costs.macs(table.space, row.config)) for row in table.rows]
+        macs = [float(costs.macs(table.trained_space, row.config)) for row in table.rows]
         why = "" if clock == "macs" else ", for no records with seconds lie beside the table"
         return "macs", np.tile(macs, (count, 1)), f"clock: MACs of a forward pass of one image{why}; epochs alike"
     why = "" if clock == "trainings" else f", for the MACs of {table.space.name} cannot be counted yet"

@@ -56,10 +56,11 @@ def tidy(table: GroundTruth) -> tuple[Column, ...]:
     counted.
     """
     of_config: list[dict[str, Any]] = []
+    trained = table.trained_space
     for row in table.rows:
         start: dict[str, Any] = {"number": table.space.number(row.config), "config": str(row.config)}
-        if table.space.backbone:
-            start["macs"] = costs.macs(table.space, row.config)
+        if trained.backbone:
+            start["macs"] = costs.macs(trained, row.config)
         if not row.values:
             of_config.append(start | {"mean": row.mean, "std": row.std, "n": row.n})
         for seed, last in row.values.items():

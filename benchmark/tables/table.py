@@ -208,6 +208,15 @@ class GroundTruth:
         return load_space(self.header["space"])
 
     @property
+    def trained_space(self) -> PoolingSpace:
+        """The space on images of the side that the recipe states, as it was trained: what MACs are counted of.
+
+        Raises UsageError for a side that the space cannot have.
+        """
+        side = (self.header.get("recipe") or {}).get("side")
+        return self.space.at(side if type(side) is int else None)
+
+    @property
     def dataset(self) -> str:
         """Name of the data set whose test images were used."""
         return self.header["dataset"]["name"]

@@ -20,9 +20,9 @@ SPACE = TABLE.space
 MEANS = np.array(TABLE.means)
 
 
-def keep(out, name, scores, seed=0, history=None, pick=None, label="paper", **options):
+def keep(out, name, scores, seed=0, history=None, pick=None, label="paper", method="planted", **options):
     provenance = {"seed": seed, "recipe_label": label, "device": "a machine", "timings": {"seconds": 7200.0}}
-    made = Ranking(SPACE.name, tuple(scores), pick, "cifar10", "planted", options, provenance, history or {})
+    made = Ranking(SPACE.name, tuple(scores), pick, "cifar10", method, options, provenance, history or {})
     (out / "rankings").mkdir(exist_ok=True)
     (out / "rankings" / f"{name}.json").write_text(ranking_json(made))
 
@@ -251,6 +251,18 @@ def test_papers_tables_have_ours_beside_them(tmp_path):
     assert [cell.text for cell in tables["mixture-figure-3"].rows[1]] == ["planted M = 8", "0.600", "not run"]
     for table in tables.values():
         assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_table_3_has_what_learned_sizes_come_nearest_to(tmp_path):
+    keep(tmp_path, "a", MEANS, method="diffstride")
+    offered = [kept.Offered(name, Variant(), {}) for name in ("diffstride", "dynopool", "shape_adaptor")]
+    found = kept.read(tmp_path, tmp_path / "report", offered)
+    [table] = [one for one in papers.papers_of(found, board(tmp_path, offered)) if one.key == "mixture-table-3"]
+    ours = {row[0].text: row[-2:] for row in table.rows}
+    assert [cell.text for cell in ours["DiffStride"]] == ["90.52", "[7,1,2] 92.01"]
+    assert [cell.link for cell in ours["DiffStride"]] == [None, "../rankings/a.json"]
+    assert [cell.text for cell in ours["DynOPool"]] == [cell.text for cell in ours["ShapeAdaptor"]] == ["–", "not run"]
+    assert "nearest to the sizes" in table.note
 
 
 def test_figure_1_has_our_own_trainings_alone(tmp_path):

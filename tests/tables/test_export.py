@@ -9,7 +9,7 @@ import pytest
 
 from benchmark import export, load_space, load_table
 from benchmark.errors import UsageError
-from benchmark.recipe import CURVES
+from benchmark.recipe import CURVES, Recipe
 from benchmark.spaces import costs
 from benchmark.tables.table import GroundTruth, Origin, Row
 from tests.kept import OURS
@@ -52,6 +52,18 @@ def test_seeds_without_curves_and_spaces_without_macs(tmp_path):
     array = table.to_xarray()
     assert array.dims == ("config", "seed", "epoch", "metric")
     assert float(array.sel(config=str(space[3]), seed=7, epoch=90, metric="test_accuracy")) == 54.5
+
+
+def test_macs_are_those_of_the_images_that_were_trained_on(tmp_path):
+    """Smoke recipes of the larger spaces train on small ones."""
+    space = load_space("resnet18-cifar10")
+    rows = [Row.of(config, {0: 50.0}) for config in space]
+    recipe = space.preset(Recipe, "smoke").to_dict()
+    assert recipe["side"] == 8
+    table = GroundTruth.from_rows("small", space, rows, Origin("cifar10", recipe=recipe))
+    expected = [costs.macs(space.at(8), config) for config in space]
+    assert [int(row["macs"]) for row in rows_of(export.write(table, tmp_path)[0])] == expected
+    assert expected[0] < costs.macs(space, space[0]) / 15  # the classifier's do not shrink
 
 
 @pytest.mark.parametrize("name", ["published", OURS])
