@@ -118,7 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if device.type == "cpu":
             say_how_long(space, recipe, device, together, sum(works[run] for run in missing))
             if options.recipe != "smoke":
-                cli.say("to see it work in minutes: python -m benchmark.build_groundtruth --recipe smoke")
+                shown = f"python -m benchmark.build_groundtruth --space {space.name} --recipe smoke"
+                cli.say(f"to see it work in minutes: {shown}")
         failed, interrupted = train_runs(ledger, missing, works, together, options, options.probe)
     return _finish(build, failed, interrupted)
 

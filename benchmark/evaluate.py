@@ -517,7 +517,8 @@ def _say_how_long(search: Search, work: float, searches: int, options: Any) -> N
     threads = f"{search.recipe.threads} threads" if search.recipe.threads > 1 else "1 thread"
     cli.say(f"on the CPU: {duration} on this machine ({devices.device_label(device)}, {threads}, measured)")
     if options.recipe != "smoke":
-        cli.say(f"to see it work in minutes: python -m benchmark.evaluate --method {options.method} --recipe smoke")
+        shown = f"--space {search.space.name} --method {options.method} --recipe smoke"
+        cli.say(f"to see it work in minutes: python -m benchmark.evaluate {shown}")
 
 
 def _require_memory(plan: Plan, task: nas_methods.Task, options: Any) -> None:

@@ -24,7 +24,7 @@ def bounded(stem: str) -> str:
     return data[: LONGEST_STEM - len(tail)].decode(errors="ignore") + tail
 
 
-def write_atomically(path: Path, data: bytes, beside: Path | None = None) -> None:
+def write_atomically(path: Path, data: bytes | memoryview, beside: Path | None = None) -> None:
     """Writes a partial file in the folder `beside` (on the same file system; default: the path's) and renames it.
 
     The path is whole or absent, even after a power cut. Any number of processes may write it at once, each its own

@@ -1,10 +1,11 @@
 """Writes a folder of generated JPEGs in the layout of Food-101 or ImageNet, to try the two large spaces without their data.
 
-    python examples/image_folders.py DATA food101 --train 1500 --test 500          # DATA/food-101
-    python examples/image_folders.py DATA imagenet --train 1500 --test 500         # DATA/imagenet
+    python examples/image_folders.py DATA food101 --train 1500 --test 500 --classes 101          # DATA/food-101
+    python examples/image_folders.py DATA imagenet --train 1500 --test 500 --classes 200         # DATA/imagenet
 
 The images are those of the data set `synthetic` (textures of two scales, arrangements of shapes; 10 classes), enlarged to
-sizes between 200 and 420 pixels, no two alike. What is trained on them says nothing of Food-101 or ImageNet.
+sizes between 200 and 420 pixels, no two alike; where more classes are asked for, each of these comes in several tints.
+What is trained on them says nothing of Food-101 or ImageNet.
 """
 
 from __future__ import annotations
@@ -18,17 +19,22 @@ from PIL import Image
 from benchmark.datasets.known.synthetic import CLASSES, generate
 
 
-def write(data: Path, layout: str, train: int, test: int, seed: int = 0) -> Path:
+def write(data: Path, layout: str, train: int, test: int, classes: int = CLASSES, seed: int = 0) -> Path:
     """The folder. data: the one above it; layout: food101 or imagenet; train, test: how many images."""
+    tints = np.random.default_rng(seed).uniform(0.4, 1, (-(-classes // CLASSES), 3))
+    tints[0] = 1  # the first ten classes are as they come
     folder = data / {"food101": "food-101", "imagenet": "imagenet"}[layout]
     lists: dict[str, list[str]] = {}
     if layout == "imagenet":  # every class has a folder in both, be it empty
-        for place in ((split, label) for split in ("train", "val") for label in range(CLASSES)):
+        for place in ((split, label) for split in ("train", "val") for label in range(classes)):
             (folder / place[0] / f"n{place[1]:08d}").mkdir(parents=True, exist_ok=True)
     for split, count in (("train", train), ("test", test)):
         pixels, labels = generate(count, seed, split)
         draw = np.random.default_rng(seed)
-        for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        for number, (image, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
+            if classes > CLASSES:
+                tint = int(draw.integers(-(-(classes - label) // CLASSES)))  # no label beyond the last
+                image, label = (image * tints[tint]).astype(np.uint8), label + CLASSES * tint
             width, height = draw.integers(200, 421, 2).tolist()
             if layout == "food101":
                 name = f"dish_{label}/{split}{number}"
@@ -50,5 +56,7 @@ if __name__ == "__main__":
     parser.add_argument("layout", choices=["food101", "imagenet"])
     parser.add_argument("--train", type=int, default=1500, metavar="N")
     parser.add_argument("--test", type=int, default=500, metavar="N")
+    parser.add_argument("--classes", type=int, default=CLASSES, metavar="N", help=f"{CLASSES} or more")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
     given = parser.parse_args()
-    print(write(given.data, given.layout, given.train, given.test))
+    print(write(given.data, given.layout, given.train, given.test, given.classes, given.seed))

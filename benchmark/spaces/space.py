@@ -305,7 +305,7 @@ _RESNET50 = 3 * (64,) + 4 * (128,) + 6 * (256,) + 3 * (512,)
 # To see them work in two minutes on two cores: smaller images, and so few that the numbers mean nothing.
 _SMOKE_32 = {"epochs": 1, "train_images": 64, "eval_images": 64, "batch_size": 32, "side": 8}
 _SMOKE_224 = _SMOKE_32 | {"train_images": 32, "eval_images": 32, "batch_size": 16, "side": 32}
-_SMOKE_SEARCH = {"batch_size": 16, "eval_images": 32, "calibration_images": 16, "curve_images": 0}
+_SMOKE_SEARCH = {"batch_size": 8, "eval_images": 16, "calibration_images": 8, "curve_images": 0}  # 560 are evaluated
 
 # Paper, Table 5 and appendix. The stem is counted as a searched layer on CIFAR; on Food-101 and ImageNet the stem
 # and the first max-pool are fixed and not counted.

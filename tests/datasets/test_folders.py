@@ -145,6 +145,20 @@ def test_what_the_example_writes_is_read(data, name, capsys):
     assert len(set(labels[:12])) > 3
 
 
+@pytest.mark.parametrize("classes", [25, 30])
+def test_the_example_writes_as_many_classes_as_are_asked_for_by_its_seed(example, tmp_path, classes):
+    def written(name, seed):
+        folder = example.write(tmp_path / name, "imagenet", 60, 20, classes, seed)
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.JPEG")}
+
+    one, again, other = written("one", 1), written("again", 1), written("other", 2)
+    assert one == again != other
+    train, _ = folders.imagenet(tmp_path / "one" / "imagenet")["train"]
+    assert 15 < len({label for _, label in train}) <= classes
+    assert 20 <= max(label for _, label in train) < classes
+    assert len(folders.imagenet(tmp_path / "one" / "imagenet")["test"][1]) == classes
+
+
 def test_a_folder_that_is_missing_or_flat_is_named(tmp_path, data):
     assert f"Food-101 is not in {tmp_path / 'food-101'}" in one_line(lambda: named.load("food101", tmp_path))
     (tmp_path / "imagenet" / "train" / "n1").mkdir(parents=True)

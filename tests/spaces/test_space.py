@@ -9,6 +9,7 @@ import pytest
 from benchmark import datasheets
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe, SearchRecipe
+from benchmark.spaces import costs
 from benchmark.spaces.space import SPACES, Backbone, Config, PoolingSpace, load_space, require_trainable
 
 # name: sizes of the feature maps, L, number of configurations, default, its number (the specification's table)
@@ -287,3 +288,21 @@ def test_whether_a_space_holds_something_is_answered_however_it_is_written():
         assert one in space
     for other in ("[9,9,9]", "[4,3", (4, 3), [], {}, None, 3, "", space.along((0, 1, 0, 1, 0, 1, 0, 1, 0, 1)), space):
         assert other not in space
+
+
+@pytest.mark.parametrize("name", list(SPACES)[1:])
+def test_smoke_is_two_minutes_of_one_core(name):
+    """By MACs, three a trained image: a core that was measured does 20 billion a second on such small maps."""
+    two_minutes = 120 * 20e9
+    space = load_space(name)
+    recipe, search = space.preset(Recipe, "smoke"), space.preset(SearchRecipe, "smoke")
+
+    def mean(configs, side):
+        return sum(costs.macs(space.at(side), config) for config in configs) / len(configs)
+
+    images = recipe.epochs * (3 * recipe.train_images + recipe.eval_images)
+    assert 3 * len(space.few) * images * mean(space.few, recipe.side) < two_minutes  # three seeds
+    trained = 4 * search.epochs * search.train_images * 4  # by a mixture of four, with a reward for each image
+    scored = len(space) * (search.eval_images + search.calibration_images)
+    assert (trained + scored) * mean(space.configs, search.side) < two_minutes
+    assert search.eval_images >= 16  # of fewer, all 560 might be equally right, which is no ranking

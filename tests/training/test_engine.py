@@ -13,13 +13,14 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmark import cli
-from benchmark.datasets import crops, sets
+from benchmark.datasets import crops, folders, sets
 from benchmark.datasets.batches import Batches
+from benchmark.datasheets import datasheet
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
 from benchmark.runs import TrainRun
 from benchmark.spaces import networks
-from benchmark.spaces.space import load_space
+from benchmark.spaces.space import SPACES, load_space
 from benchmark.training import engine
 from benchmark.training.engine import ENGINES, GraphLearner, Learner, working_engine
 from benchmark.training.train import Training
@@ -122,6 +123,26 @@ def test_rare_paths_are_never_recorded_and_common_ones_once(tiny_dataset):
     for config in (SPACE[0], SPACE[1], SPACE[0], SPACE[0], SPACE[1], SPACE[0], SPACE[0]):
         learner.learn(x, y, config.path, 0.01)
     assert [path for *_, path in learner._recordings] == [SPACE[0].path]
+
+
+def test_recordings_of_many_paths_read_their_batches_from_one_place(tiny_dataset, monkeypatch):
+    monkeypatch.setattr(engine, "WARM_UP", 0)
+    learner, batches = stand_in(tiny_dataset)
+    plan = crops.augmentation(len(batches), 0, 0)
+    for config in (SPACE[0], SPACE[1], SPACE[2]):
+        learner.learn(*batches.train(plan, 0), config.path, 0.01)
+        learner.evaluate([batches.train(plan, 1)], config.path)
+    assert len(learner._recordings) == 6
+    for number, shape in enumerate([(16, 3, 32, 32), (16,)]):
+        assert {recording.inputs[number].shape for recording in learner._recordings.values()} == {shape}
+        assert len({recording.inputs[number].data_ptr() for recording in learner._recordings.values()}) == 1
+    # and yet each replay sees its own: the same as without recordings
+    losses = []
+    for kind in (Learner, StandIn):
+        fresh, _ = stand_in(tiny_dataset, kind)
+        steps = [(config.path, k) for config in (SPACE[0], SPACE[1]) for k in (0, 1, 2)]
+        losses.append([float(fresh.learn(*batches.train(plan, k), path, 0.01)[0]) for path, k in steps])
+    assert losses[0] == losses[1]
 
 
 def test_a_search_from_graphs_has_the_bits_of_an_eager_one(graphs):
@@ -344,7 +365,9 @@ def test_the_probe_tells_an_engine_that_computes_something_else(monkeypatch, fau
 
 
 @pytest.mark.skipif(torch.__version__ < "2.11", reason="fake tensors of older torch (2.6 tried) ask for a real GPU")
-def test_along_the_gpu_path_all_tensors_are_on_the_gpu(monkeypatch):
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("name", SPACES)
+def test_along_the_gpu_path_all_tensors_are_on_the_gpu(monkeypatch, name, affine):
     """Fake tensors: torch checks every operation's devices, shapes and types as on a GPU, and computes nothing."""
     gpu, taken = torch.device("cuda:0"), {}
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)  # fake parameters cannot be swapped
@@ -352,27 +375,33 @@ def test_along_the_gpu_path_all_tensors_are_on_the_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
-    recipe = Recipe(batch_size=4)
+    space = load_space(name)
+    side, crop = space.backbone.side, datasheet(space.dataset).crop
+    stored = folders.STORED if crop else side
+    recipe = Recipe(dataset=space.dataset, batch_size=4)
     with FakeTensorMode(allow_non_fake_inputs=True):
         with gpu:
-            network = networks.ResNet(SPACE)
+            network = networks.ResNet(space, affine=affine)
         # Fused SGD takes no mixture of momenta that are there and that are not, which unshared paths would give.
         there = Learner(network, recipe, gpu).optimizer.state.values()
         assert [state["momentum_buffer"].shape for state in there] == [p.shape for p in network.parameters()]
         learner = StandIn(network, recipe, gpu)
-        images = sets.Images(torch.zeros(12, 32, 32, 3, dtype=torch.uint8), torch.zeros(12, dtype=torch.long))
-        dataset = sets.Dataset("fake", images, images, 10, (0.5,) * 3, (0.5,) * 3, "").to(gpu)
+        images = sets.Images(torch.zeros(12, stored, stored, 3, dtype=torch.uint8), torch.zeros(12, dtype=torch.long))
+        dataset = sets.Dataset("fake", images, images, space.classes, (0.5,) * 3, (0.5,) * 3, "", crop).to(gpu)
         batches = Batches.of(dataset.train, dataset, recipe, gpu)
-        plan = crops.Augmentation(*(torch.zeros(12, dtype=torch.long) for _ in range(4))).to(gpu)
+        drawn = crops.ResizedCrops if crop else crops.Augmentation
+        plan = drawn(*(torch.zeros(12, dtype=torch.long) for _ in range(6 if crop else 4))).to(gpu)
         x, y = batches.train(plan, 1)
         assert (x.device, y.device, x.dtype) == (gpu, gpu, torch.bfloat16)
+        assert x.shape == (4, 3, side, side)
         assert x.is_contiguous(memory_format=torch.channels_last)
-        loss, right = Learner._test(learner, x, y, SPACE.default.path)
-        assert (loss.device, right.device) == (gpu, gpu)
+        for config in {space[0], space.default, space[len(space) - 1]}:
+            loss, right = Learner._test(learner, x, y, config.path)
+            assert (loss.device, right.device) == (gpu, gpu)
         for p in network.parameters():
             p.grad = torch.zeros_like(p)
         monkeypatch.setattr(learner, "_step", lambda *_: learner.optimizer.step())
-        learner.learn(x, y, SPACE.default.path, 0.1)
+        learner.learn(x, y, space.default.path, 0.1)
         weights, gradients, momenta = taken["lists"][:3]
         assert len(weights) == len(gradients) == len(momenta) == len(list(network.parameters()))
         assert {t.device for t in (*weights, *gradients, *momenta)} == {gpu}

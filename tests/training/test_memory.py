@@ -78,6 +78,13 @@ def test_models_branches_and_mixtures_take_more():
     assert Darts(second_order=True).memory(task) > 2 * Darts().memory(task)
 
 
+def test_models_that_outweigh_their_activations_take_what_a_checkpoint_copies():
+    space = load_space("resnet50-cifar100").at(8)
+    recipe = SearchRecipe(batch_size=2)
+    found = memory.training_bytes(space, recipe, costs.outputs(space, space.default.path), models=8)
+    assert found - memory.LIBRARIES == 16 * 8 * costs.parameters(space)  # weights and momenta, twice
+
+
 def test_a_checkpoint_that_takes_long_is_written_less_often(tmp_path, monkeypatch):
     """It may stop a training for 5 % of the time between two: one of 10 s comes after 200 s at the earliest."""
     clock = [0.0]
