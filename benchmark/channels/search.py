@@ -248,6 +248,9 @@ class SearchRun:
     provenance: dict[str, Any]
     terms: files.Terms = field(default_factory=files.Terms)
 
+    def done(self, search: Search) -> bool:
+        return search.result_path.exists()
+
     def __call__(
         self, search: Search, report: Callable[[Any], None], stop: Callable[[], bool]
     ) -> Generator[None, None, bool | None]:
