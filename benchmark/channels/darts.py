@@ -177,8 +177,9 @@ class CellNetwork(nn.Module):
 
     def add_auxiliary(self, classes: int) -> None:
         """Gives it the head, at whatever widths it has by now."""
-        before = self.cells[self.last + 1].pre1[1].in_channels  # what the next cell reads is what the head reads
-        self.auxiliary = AuxiliaryHead(before, classes, self.imagenet)
+        after = self.cells.get_submodule(f"{self.last + 1}.pre1.1")  # what the next cell reads is what the head reads
+        assert isinstance(after, nn.Conv2d)
+        self.auxiliary = AuxiliaryHead(after.in_channels, classes, self.imagenet)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         older = newer = self.stem0(x)
