@@ -9,14 +9,18 @@ RUN := $(ENV)/bin/python
 demo: $(ENV)/ready
 	$(RUN) demo.py
 
+# All tests, a process per core, a file in one process: files share what their tests have built. One process, in which a
+# debugger works too, is `python -m pytest`.
+TESTS := -n auto --dist loadfile --no-loadscope-reorder
+
 test: $(ENV)/ready
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(TESTS)
 
 check: $(ENV)/ready
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(TESTS)
 	$(MAKE) docs
 
 # Nothing is fetched, and a warning (a link that leads nowhere, a docstring that cannot be read) is an error.

@@ -5,6 +5,8 @@
     python -m benchmark.evaluate --method ./my_method.py                    # a file of your own
     python -m benchmark.evaluate --method mixture --seeds 0 1 2 --where slurm       # a task per seed: slurm/README.md
     python -m benchmark.evaluate --scores FILE.csv --table published        # columns: config, score
+    python -m benchmark.evaluate --method spos --configs "[1,1,8]" "[6,2,2]"   # do they harm each other in one set of weights?
+    python -m benchmark.evaluate --method spos --gradients                  # whose gradients pull which way
     python -m benchmark.evaluate --method darts --retrain                   # and what it finds, trained from scratch
     python -m benchmark.evaluate --method all                               # every variant, beside the paper's tables
     python -m benchmark.evaluate --method mixture --space resnet18-cifar10  # a space without a table: what it picks
@@ -28,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import nas_methods
-from benchmark import cli, provenance, retrain
+from benchmark import cli, interference, provenance, retrain
 from benchmark.errors import Failure, UsageError, in_a_line
 from benchmark.recipe import SearchRecipe, is_implicit
 from benchmark.running import cluster, files
@@ -36,6 +38,7 @@ from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
 from benchmark.running.submission import Submission, settings_of
 from benchmark.scoring import race
 from benchmark.scoring.finds import Finds
+from benchmark.scoring.interference import Interference
 from benchmark.scoring.ranking import NO_RANKING, NoRanking, Ranking, read_ranking, read_scores
 from benchmark.scoring.scored import Score
 from benchmark.scoring.scores import score
@@ -99,6 +102,18 @@ def arguments(method: type[Any] | None = Everything) -> cli.Parser:
             action="store_true",
             help="then train what was found from scratch, with the seed of its search, by the table's recipe (where it "
             "states none: the preset --recipe, in the search's precision), and test it",
+        )
+        parser.add_argument(
+            "--configs",
+            nargs="+",
+            metavar="C",
+            help="interference, with spos: each of these trained alone, for the recipe's epochs, and all in one set of "
+            'weights, for that many each; as "[1,1,8]", 36 or 1-36',
+        )
+        parser.add_argument(
+            "--gradients",
+            action="store_true",
+            help="interference, with spos: no training alone, but whose gradients pull which way, of --configs or all",
         )
         cli.add_slurm(parser)
         parser.add_argument("--status", action="store_true", help="say how the searches on Slurm stand, and stop")
@@ -290,6 +305,8 @@ def _deadline(options: Any) -> float | None:
 
 
 def _evaluate(method: Any, space: PoolingSpace, table: GroundTruth | None, options: Any, words: list[str]) -> int:
+    if options.configs or options.gradients:
+        return _interference(method, space, options, words)
     _require_judge_and_device(space, table, options)
     unmeasured = _unmeasured_recipe(space, options)
     search = _search_of(options.method, cli.given_fields(options, method), space, options, unmeasured)
@@ -334,8 +351,42 @@ def _evaluate(method: Any, space: PoolingSpace, table: GroundTruth | None, optio
     return 0
 
 
+def _interference(method: Any, space: PoolingSpace, options: Any, words: list[str]) -> int:
+    """Configurations alone and in one set of weights: not scored, for it is no ranking that is asked for."""
+    if options.retrain or options.where == "slurm" or options.status or options.cancel:
+        raise UsageError("--configs and --gradients run here, and there is nothing to --retrain: leave these flags out")
+    _require_judge_and_device(space, None, options)
+    configs = space.select(options.configs) if options.configs else space.configs
+    given = cli.given_fields(options, method)
+    search = _search_of(options.method, given, space, options, _unmeasured_recipe(space, options))
+    made = partial(interference.Experiment.of, configs=configs, alone=not options.gradients)
+    experiment = made(search)  # what is wrong is said before a precision is measured
+    experiment = made(replace(search, recipe=_recipe(experiment.trainings, True, space, options)))
+    plans = [_planned(training, None, options) for training in experiment.trainings]
+    if hungry := [plan for plan in plans if plan.missing]:
+        task = hungry[0].search.task(hungry[0].seeds[0])
+        _require_data(hungry[0], task)
+        work = sum(plan.work(replace(task, recipe=plan.search.recipe)) or 0.0 for plan in hungry)
+        _say_how_long(search, work, len(hungry[0].missing), options)
+        _require_memory(plans[-1], task, options)
+    deadline = _deadline(options)
+    for plan in hungry:
+        cli.say(
+            f"training {' '.join(plan.search.options['configs'][:3])}{' ...' if len(plan.search.options['configs']) > 3 else ''}"
+        )
+        code = _search(plan.search, plan.missing, options, _again(words), deadline)
+        if code is not None:
+            return code
+    result = experiment.result(plans[0].seeds)
+    cli.say(f"kept: {experiment.keep(result, plans[0].seeds)}")
+    _show(result, options.json)
+    return 0
+
+
 def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
     """Every variant of every method, each as if asked for alone; a failing one takes only itself down."""
+    if options.configs or options.gradients:
+        raise UsageError("--configs and --gradients ask what sharing weights does, with --method spos")
     if options.retrain:
         raise UsageError("--retrain trains what one method found: give its name instead of --method all")
     if options.where == "slurm" or options.status or options.cancel:
@@ -554,7 +605,7 @@ def _search_on_slurm(plan: Plan, submission: Submission, options: Any, words: li
     return None
 
 
-def _show(result: Score | Finds | race.Results, as_json: bool) -> None:
+def _show(result: Score | Finds | Interference | race.Results, as_json: bool) -> None:
     if as_json:
         cli.print_json(result.to_dict())
     else:

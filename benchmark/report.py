@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmark import cli
 from benchmark.errors import UsageError
-from benchmark.page import explored, figures, files, histories, kept, leaderboard, page, pairs, papers, styles
+from benchmark.page import explored, figures, files, histories, kept, leaderboard, page, pairs, papers, studies, styles
 from benchmark.running.files import write_atomically
 
 
@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = kept.read(out, folder, offered())
     labels = leaderboard.labels_of(found.rankings)
     told = histories.histories_of(found.rankings, labels)
-    left_out = [*found.left_out, *told.left_out]
+    beside = studies.studies_of(out, folder, told.mixing)
+    left_out = [*found.left_out, *told.left_out, *beside.left_out]
 
     boards: dict[str, leaderboard.Board] = {}
     why: dict[str, str] = {}
@@ -62,11 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables = [explored.explore(one, out, folder) for one in found.tables]
     chapters = [_chapter(table, boards.get(table.name), why.get(table.name, ""), named) for table in tables]
     both = pairs.pairs_of(found.tables)
-    paper = papers.papers_of(found, boards.get("published"))
+    paper = papers.papers_of(found, boards.get("published"), beside)
     shown = page.Page(
         chapters=chapters,
         pairs=list(zip(both, figures.pairs(both), strict=True)),
         histories=figures.histories(told),
+        studies=figures.studies(beside),
         papers=paper,
         styles=named,
         counts=(len(tables), len(found.rankings)),
@@ -78,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_atomically(target, page.html(shown).encode("utf-8", "backslashreplace"))
     drawn = [one for chapter in chapters for group in chapter.figures.values() for one in group]
     drawn += [figures.leaderboard(board, named) for board in boards.values()]
-    drawn += [*(figure for _, figure in shown.pairs), *shown.histories]
+    drawn += [*(figure for _, figure in shown.pairs), *shown.histories, *shown.studies]
     sheets = files.sheets(tables, list(boards.values()), paper)
     written = {
         "tables": sorted(map(str, files.write(sheets, folder / "tables"))),

@@ -138,6 +138,10 @@ class Sampler:
         """What figures want to see of the state, once per epoch."""
         return {}
 
+    def observe(self, learners: Sequence[Learner], task: Task, step: Step) -> dict[str, Any]:
+        """What figures want to see of the networks after an epoch: an observation, which leaves all as it was."""
+        return {}
+
     def work(self, task: Task) -> float:
         """Expected MACs of the whole search, from which its time on this machine is told beforehand."""
         classes = datasheet(task.recipe.dataset).classes
@@ -307,6 +311,10 @@ class _Stand:
                 self.history["watched"].append({"epoch": step.epoch + 1} | values)
             if self.task.recipe.curve_images:
                 self._look(step)
+        now = time.monotonic()
+        if seen := self.method.observe(self.learners, self.task, step):
+            self.history.setdefault("observed", []).append({"epoch": step.epoch + 1} | seen)
+        self.began += time.monotonic() - now  # the clock stood still, as for the curve
 
     def _look(self, step: Step) -> None:
         """Continues the curve of all accuracies, while the clock stands still."""

@@ -140,6 +140,8 @@ class Method:
             "batches": self.batches,
             "images": self.images,
             "data": [task.recipe.split_seed, task.recipe.train_images],
+            "sizes": list(task.space.sizes),
+            "threads": task.recipe.threads,  # by which sums round
         }
         stamp.pop("precision", None)  # the recipe's, which decides nothing here
         began = time.monotonic()

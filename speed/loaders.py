@@ -143,6 +143,10 @@ class Repeated(sets.Streamed):
     def shape(self) -> tuple[int, int, int]:
         return self.one.shape
 
+    @property
+    def labels(self) -> Tensor:
+        return self.one.labels.repeat(self.times)
+
     def take(self, count: int) -> Self:
         raise NotImplementedError("an endless set is not cut")
 

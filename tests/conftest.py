@@ -9,6 +9,21 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+WORKER_BYTES = 3e9  # what a process of tests, and the trainings that its commands start, take at most
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """What `-n auto` means: a process per core, fewer where memory is short. 0 is one process, without pytest-xdist."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # its user knows better
+    import torch
+
+    from benchmark.running.cores import usable_cores
+    from benchmark.training.memory import available_bytes
+
+    fit = min(usable_cores(), int(available_bytes(torch.device("cpu")) / WORKER_BYTES))
+    return fit if fit > 1 else 0
 
 
 @pytest.fixture(autouse=True)

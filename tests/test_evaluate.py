@@ -466,8 +466,9 @@ def test_without_data_an_author_hears_how_a_method_says_that_it_looks_at_none(ru
         raise OSError("no network")
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", offline)
+    monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *_: FAST)
     file = tmp_path / "mine.py"
-    words = ["--method", file, "--data", tmp_path / "empty", "--out", tmp_path / "out"]
+    words = ["--method", file, "--data", tmp_path / "empty", "--precision", "fp32", "--out", tmp_path / "out"]
     file.write_text(MINE.replace("    trains = False\n", ""))
     code, out, err = run(*words)
     assert (code, out) == (1, "")

@@ -40,7 +40,7 @@ FLOORS = [
     {"channels"},
     {"nas_methods", "simulation"},
     {"runs", "search", "page", "adapters"},
-    {"retrain"},
+    {"retrain", "interference"},
     set(COMMANDS),
 ]
 
@@ -56,7 +56,8 @@ LIGHT = [
     *(
         name
         for name in FILES
-        if room(name) in {"tables", "scoring", "simulation", "page", "recipe", "runs", "search", "retrain"}
+        if room(name)
+        in {"tables", "scoring", "simulation", "page", "recipe", "runs", "search", "retrain", "interference"}
         or room(name) in {*FLOORS[0], *FLOORS[1], *FLOORS[2], *COMMANDS}
     ),
     "benchmark.spaces.space",
@@ -263,7 +264,7 @@ def test_data_sets_and_commands_are_found_by_their_place_and_nothing_else_is():
 
 def test_only_commands_load_methods_and_a_search_knows_no_answers():
     loaders = [name for name in FILES if name not in METHODS and "nas_methods" in roots(imported_by(name))]
-    assert loaders == ["benchmark.evaluate", "benchmark.report", "benchmark.search"]
+    assert loaders == ["benchmark.evaluate", "benchmark.interference", "benchmark.report", "benchmark.search"]
     assert closure("benchmark.search") & ANSWERS == set()
 
 

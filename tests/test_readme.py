@@ -12,6 +12,7 @@ from benchmark.tables.files import load_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXT = " ".join(README.split())
 TABLES = [load_table(name) for name in ("published", "resnet20-cifar10-paper-epochs10-2daccdc2036b")]
 
 
@@ -43,9 +44,9 @@ def test_the_headline_table_says_what_is_scored() -> None:
 def test_what_readme_says_of_the_space_is_counted() -> None:
     space = TABLES[0].space
     macs = [costs.macs(space, config) for config in space]
-    assert f"{len(space)} configurations" in README
-    assert f"the same {costs.parameters(space):,} parameters" in README
-    assert f"between {min(macs) / 1e6:.1f} and {max(macs) / 1e6:.1f} million MACs" in README
+    assert f"{len(space)} configurations" in TEXT
+    assert f"the same {costs.parameters(space):,} parameters" in TEXT
+    assert f"between {min(macs) / 1e6:.1f} and {max(macs) / 1e6:.1f} million MACs" in TEXT
 
 
 def test_no_method_that_searched_beats_counting_macs_as_readme_says() -> None:

@@ -16,7 +16,7 @@ import pytest
 import benchmark
 from benchmark.__main__ import COMMANDS, completion, main
 from benchmark.errors import UsageError
-from tests.test_docs import BUDGET
+from tests.test_docs import BUDGET, small
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = "resnet20-cifar10-paper-epochs10-2daccdc2036b"
@@ -97,12 +97,32 @@ def test_the_wheel_works_without_a_checkout(installed, bare, tmp_path):
     assert json.loads(built)["runs"]["missing"] == []
     found = run("nas-bench-pooling", "evaluate", "--method", "macs", "--recipe", "smoke", "--json")
     assert json.loads(found)["method"]["tau"] == pytest.approx(0.498, abs=5e-4)
+    search = small("evaluate", ["--method", "spos", "--recipe", "smoke"], tmp_path)
+    assert "spos sharing=shared paths=36 against table made-up" in run("nas-bench-pooling", "evaluate", *search)
+    exported = run("nas-bench-pooling", "export", "published", "--out", "exported").split()
+    assert [(tmp_path / name).name for name in exported] == ["published.tidy.csv", "published.croissant.json"]
     assert "report:" in run("nas-bench-pooling", "report")
     simulated = run("nas-bench-pooling", "simulate", "--table", OURS, "--runs", "10", "--json")
     assert json.loads(simulated)["random_search_draws_to_best"] == 18.5
     unknown = call([installed / "nas-bench-pooling", "evaluat"], cwd=tmp_path, env=bare)
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr.startswith("error: unknown command 'evaluat': did you mean evaluate?")
+
+
+@pytest.mark.parametrize(
+    ("words", "needs", "expected"),
+    [
+        (["image_folders.py", "DATA", "food101", "--train", "12", "--test", "12"], "PIL", "food-101"),
+        (["optuna_study.py"], "optuna", "% by the seeds not seen"),
+    ],
+)
+def test_the_examples_run_from_the_wheel(installed, bare, tmp_path, words, needs, expected):
+    pytest.importorskip(needs)
+    example = tmp_path / words[0]
+    example.write_bytes((ROOT / "examples" / words[0]).read_bytes())
+    done = call([installed / "python", *words], cwd=tmp_path, env=bare)
+    assert done.returncode == 0, done.stderr
+    assert expected in done.stdout
 
 
 def test_query_score_simulate_and_report_work_where_torch_is_broken(tmp_path, environment):

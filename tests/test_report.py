@@ -192,9 +192,10 @@ def test_what_draws_is_asked_for_in_one_line(tmp_path, monkeypatch):
         report.main(["--out", str(tmp_path)])
 
 
-def test_the_readmes_pictures_are_of_what_is_kept():
+def test_the_pictures_of_readme_and_results_are_of_what_is_kept():
     root = Path(benchmark.__file__).parents[1]
-    pictures = re.findall(r"!\[[^\]]+\]\((results/report/figures/[^)]+)\)", (root / "README.md").read_text())
+    pages = (root / "README.md").read_text() + (root / "docs" / "results.md").read_text()
+    pictures = re.findall(r"!\[[^\]]+\]\((?:\.\./)?(results/report/figures/[^)]+)\)", pages)
     assert len(pictures) == 2
     drawn = {path: (root / path).read_text() for path in pictures}
     assert all(len(text) < 80_000 for text in drawn.values())

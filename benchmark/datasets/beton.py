@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from benchmark.datasets.folders import STORED
+from benchmark.datasheets import datasheet, names
 from benchmark.errors import Failure, UsageError
 
 LIBRARY = "1.0.2"
@@ -39,6 +41,7 @@ def library() -> Any:
             import ffcv
             import ffcv.fields
             import ffcv.loader.epoch_iterator
+            import ffcv.reader
             import ffcv.writer
     except Exception as error:  # libraries that are missing or of another version raise anything
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -124,8 +127,11 @@ def file_sha256(path: Path) -> str:
 
 
 def write_again(path: Path) -> str:
-    name = path.name.rpartition("-")[0] or "NAME"
-    return f"write it with python -m benchmark.datasets.ffcv write {name} --data {path.parent.parent}"
+    name, root = path.name.rpartition("-")[0] or "NAME", path.parent.parent
+    words = f"python -m benchmark.datasets.ffcv write {name} --data {root}"
+    if name in names() and (place := datasheet(name).place):  # a folder of images
+        words += f" --images {root / place} --side {STORED} --to-rgb"
+    return f"write it with {words}"
 
 
 def available_cores() -> int:

@@ -96,11 +96,8 @@ class Folder:
         shapes, others = set(), []
         with ProgressLine(title, [1.0], [f"{len(self.paths):,} headers"]) as line:
             for number, (path, _) in enumerate(self.paths, 1):
-                try:
-                    with Image.open(path) as image:
-                        mode, (width, height) = image.mode, image.size
-                except (OSError, ValueError, Image.DecompressionBombError) as error:
-                    raise UsageError(f"{path} is no image that can be read ({error}): remove or replace it") from None
+                with folders.decoding(path), Image.open(path) as image:
+                    mode, (width, height) = image.mode, image.size
                 if mode != "RGB":
                     others.append(f"{path} ({mode})")
                 shapes.add((height, width, 3))
@@ -137,12 +134,10 @@ class Folder:
         from PIL import Image
 
         path, label = item
-        try:
+        with folders.decoding(path):
             content = path.read_bytes()
             with Image.open(io.BytesIO(content)) as image:
-                rgb = image.convert("RGB")  # of RGB a copy
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path} cannot be decoded ({error}): remove or replace it") from None
+                rgb = folders.in_rgb(image)
         pixels = np.asarray(rgb) if self.side is None else folders.square(rgb, self.side)
         return pixels, label, hashlib.sha256(content).digest()
 

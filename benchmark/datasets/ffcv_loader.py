@@ -59,6 +59,14 @@ class Beton(sets.Streamed):
         assert self.stated.shape is not None
         return self.stated.shape
 
+    @property
+    def labels(self) -> Tensor:
+        """From the file's index, which no image is decoded for."""
+        index = library().reader.Reader(str(_unchanged(self.path, self.seen))).metadata
+        return torch.from_numpy(
+            index["f1"][: self.count].reshape(-1).astype(np.int64)
+        )  # the second field that is written
+
     def take(self, count: int) -> Self:
         return replace(self, count=count)
 
@@ -80,12 +88,18 @@ def _identity(path: Path) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
+def _unchanged(path: Path, seen: tuple[int, int, int]) -> Path:
+    """The file. Raises Failure if it is another one by now than was verified."""
+    if _identity(path) != seen:
+        raise Failure(f"{path} was changed since it was verified: start again")
+    return path
+
+
 @lru_cache(maxsize=8)  # making one takes seconds of compiling
 def _loader(path: Path, seen: tuple[int, int, int], batch_size: int, workers: int) -> Any:
     """FFCV's loader of a file that was verified as `seen`. Raises Failure if it is another one by now."""
     ffcv = library()
-    if _identity(path) != seen:
-        raise Failure(f"{path} was changed since it was verified: start again")
+    _unchanged(path, seen)
     with torch_threads_kept():
         return ffcv.loader.Loader(str(path), batch_size=batch_size, num_workers=workers, os_cache=True, drop_last=False)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Generator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +35,8 @@ STORED = 256  # pixels
 AT_ONCE = 256  # images that are decoded between two reports
 MEMORY_SHARE = 0.5  # of the machine's, which held images may take
 
+ENDINGS = r"\.(jpe?g|png|ppm|bmp|pgm|tiff?|webp)"
+
 Item = tuple[Path, int]  # a file and its label
 Listing = dict[str, tuple[list[Item], tuple[str, ...]]]  # by split, train and test: items and names of classes
 
@@ -49,6 +53,9 @@ def food101(root: Path) -> Listing:
         except UnicodeDecodeError:
             raise UsageError(f"{path} is no text in UTF-8: take it from the archive again") from None
         listed[split] = [line.strip() for line in lines if line.strip()]
+        for line in listed[split]:
+            if not re.fullmatch(r"[^./\0][^/\0]*/[^/\0]+", line):
+                raise UsageError(f"{path} lists '{line[:80]!a}', not CLASS/ID: take it from the archive again")
     classes = tuple(sorted({line.partition("/")[0] for lines in listed.values() for line in lines}))
     index = {name: label for label, name in enumerate(classes)}
     return {
@@ -59,6 +66,13 @@ def food101(root: Path) -> Listing:
 
 def imagenet(root: Path) -> Listing:
     """ImageNet (Russakovsky et al., 2015) and whatever is laid out like it: train/CLASS/FILE, val/CLASS/FILE."""
+    try:
+        return _by_class(root)
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be read ({error.strerror}): {root} must be readable") from None
+
+
+def _by_class(root: Path) -> Listing:
     found = {}
     for split, name in (("train", "train"), ("test", "val")):
         folder = root / name
@@ -85,7 +99,8 @@ def imagenet(root: Path) -> Listing:
 
 
 def _is_image(path: Path) -> bool:
-    return bool(re.fullmatch(r"\.(jpe?g|png)", path.suffix, re.IGNORECASE)) and path.name[0] != "."
+    """By its ending, one of torchvision's. What begins with a dot is what systems leave beside images."""
+    return bool(re.fullmatch(ENDINGS, path.suffix, re.IGNORECASE)) and path.name[0] != "."
 
 
 FOLDERS: dict[str, Callable[[Path], Listing]] = {"food101": food101, "imagenet": imagenet}
@@ -96,18 +111,29 @@ def shuffled(items: Sequence[Item]) -> list[Item]:
     return [items[k] for k in stream("order of files", 0).permutation(len(items))]
 
 
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """A block that opens or decodes an image. Raises UsageError, naming the file, for whatever goes wrong in it."""
+    try:
+        yield
+    except Exception as error:  # of damaged files Pillow's decoders raise many kinds
+        why = "it is missing" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:120]
+        raise UsageError(f"{path} cannot be decoded ({why or type(error).__name__}): remove or replace it") from None
+
+
+def in_rgb(image: Any) -> Any:
+    """An open image of Pillow's in RGB, as torchvision would convert it."""
+    if image.mode == "P" and "transparency" in image.info:  # the same colours, but Pillow warns of it
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
+
+
 def opened(path: Path) -> Any:
-    """The image in a file, in RGB, as torchvision would convert it. Raises UsageError, naming it, where there is none."""
+    """The image in a file, in RGB. Raises UsageError, naming it, where there is none."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            if image.mode == "P" and "transparency" in image.info:  # the same colours, but Pillow warns of it
-                return image.convert("RGBA").convert("RGB")
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        why = "it is missing" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:120]
-        raise UsageError(f"{path} cannot be decoded ({why}): remove or replace it") from None
+    with decoding(path), Image.open(path) as image:
+        return in_rgb(image)
 
 
 def square(image: Any, side: int) -> np.ndarray:
@@ -219,6 +245,10 @@ def _check(sheet: Datasheet, root: Path, folder: Path, found: Listing, digest: s
     items = [item for split in found.values() for item in split[0]]
     if len(found["train"][1]) < sheet.classes:
         say(f"{folder} is not the whole of {sheet.title}: {len(found['train'][1])} of {sheet.classes} classes")
+    for split, (listed, names) in found.items():
+        there = {label for _, label in listed}
+        if empty := [name for label, name in enumerate(names) if label not in there]:
+            say(f"{folder}: {len(empty)} of {len(names)} classes have no {split} images, the first is {empty[0]}")
     faults, kinds = examine([path for path, _ in items], f"checking {sheet.title}")
     if faults:
         more = f" (and {len(faults) - 1} more of {len(items):,})" if len(faults) > 1 else ""
@@ -236,7 +266,12 @@ def examine(paths: Sequence[Path], title: str) -> tuple[list[str], dict[str, int
     """(what is wrong with files, one line each; how many are of a kind that is converted, by what is done with them)."""
     faults: list[str] = []
     kinds: dict[str, int] = {}
-    with ThreadPoolExecutor(usable_cores()) as pool, ProgressLine(title, [1.0], [f"{len(paths):,} images"]) as line:
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(usable_cores()) as pool,
+        ProgressLine(title, [1.0], [f"{len(paths):,} images"]) as line,
+    ):
+        warnings.simplefilter("ignore")  # Pillow's, of tags that nobody reads here and of images that are merely large
         for start in range(0, len(paths), AT_ONCE):
             for fault, odd in pool.map(_look, paths[start : start + AT_ONCE]):
                 faults += [fault] if fault else []
@@ -251,15 +286,16 @@ def _look(path: Path) -> tuple[str | None, list[str]]:
 
     try:
         opened(path)
-        with Image.open(path) as image:
-            odd = [] if image.mode == "RGB" else [f"are {image.mode}, which is converted to RGB"]
-            if image.getexif().get(274, 1) != 1:  # the tag of the orientation
-                odd.append("have a rotation in EXIF, which is ignored")
-        return None, odd
     except UsageError as error:
         return str(error), []
-    except (OSError, ValueError, SyntaxError):  # EXIF that cannot be read is not asked for
-        return None, []
+    with decoding(path), Image.open(path) as image:
+        odd = [] if image.mode == "RGB" else [f"are {image.mode}, which is converted to RGB"]
+        try:
+            if image.getexif().get(274, 1) != 1:  # the tag of the orientation
+                odd.append("have a rotation in EXIF, which is ignored")
+        except Exception:  # tags that cannot be read are asked for nothing
+            pass
+    return None, odd
 
 
 def decoder() -> str:

@@ -62,6 +62,10 @@ class ImageByImage(sets.Streamed):
     def shape(self) -> tuple[int, int, int]:
         return self.images.shape
 
+    @property
+    def labels(self) -> Tensor:
+        return self.images.labels
+
     def take(self, count: int) -> Self:
         return replace(self, images=self.images.first(count))
 

@@ -49,9 +49,9 @@ class Streamed(ABC):
         """The first so many."""
 
     @property
+    @abstractmethod
     def labels(self) -> Tensor:
-        """int64 (N,). Raises UsageError where they are known only image by image."""
-        raise UsageError("this loader knows no label before its image: use --loader resident or torchvision")
+        """int64 (N,), known before any image is decoded."""
 
     def subset(self, indices: np.ndarray) -> Streamed:
         """Those at some positions, in their order."""

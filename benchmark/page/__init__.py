@@ -5,6 +5,7 @@
     leaderboard  methods against a table: a row each, their verdicts, their points, their budgets; what was not run
     pairs        two tables beside each other
     histories    what a search did epoch by epoch
+    studies      interference, what ranks like what, searches in simulated time
     papers       the papers' tables with a column of ours
     styles       one colour and marker per method, in every figure
     charts       each chart, defined once for the page and for the files
@@ -13,5 +14,5 @@
     page         the HTML
     files        figures as SVG, PNG and PDF, tables as CSV, Markdown and LaTeX
 
-The first six are plain records of numbers, which know neither charts nor HTML.
+The first seven are plain records of numbers, which know neither charts nor HTML.
 """

@@ -13,6 +13,8 @@ from benchmark.page.explored import Explored
 from benchmark.page.histories import Drawing, Histories, Mixing, Sizing, Weighing
 from benchmark.page.leaderboard import Board
 from benchmark.page.pairs import Pair
+from benchmark.page.papers import FIGURE_1
+from benchmark.page.studies import KeptInterference, Matrix, Simulation, Studies
 from benchmark.page.styles import Style
 
 PAGE = "container"
@@ -315,3 +317,93 @@ def _searches(
     ]
     view = View(key, "all", lambda: page(found), None)
     return Figure(key, title, (view, *files), meaning, (Control("run", "search", tuple(runs), runs[0]),))
+
+
+def studies(found: Studies) -> list[Figure]:
+    """Interference, what ranks like what, and searches in simulated time."""
+    figures = [_interference(one) for one in found.interference]
+    figures += [_correlations(one) for one in found.correlations]
+    return figures + [_simulation(one) for one in found.simulations]
+
+
+def _interference(study: KeptInterference) -> Figure:
+    name, result, views = file_name(study.name), study.result, []
+    alike = (result.space, result.dataset) == ("resnet20-cifar10", "cifar10")
+    printed = FIGURE_1 if alike else {}
+    if result.alone:
+        views.append(
+            View(
+                f"interference-{name}",
+                "accuracy alone and together",
+                lambda: charts.interference(study, printed, PAGE),
+                lambda: charts.interference(study, printed),
+            )
+        )
+    for look in result.looks:
+        views.append(
+            View(
+                f"gradients-epoch{look.epoch}-{name}",
+                f"gradients after epoch {look.epoch}",
+                lambda epoch=look.epoch: charts.cosines(study, epoch, PAGE),  # type: ignore[misc]
+                lambda epoch=look.epoch: charts.cosines(study, epoch),  # type: ignore[misc]
+            )
+        )
+    if study.shared:
+        views.append(
+            View(
+                f"gradients-mixture-{name}",
+                "gradients and the mixture",
+                lambda: charts.apart(study),
+                lambda: charts.apart(study),
+            )
+        )
+    return Figure(
+        f"interference-{name}",
+        f"Who harms whom in one set of weights: {len(result.configs)} configurations",
+        tuple(views),
+        "A supernet trains many configurations with one set of weights. Alone, each would have the weights all to itself; what "
+        "it loses together is interference (the mixture paper's Figure 1). Together they were trained for as many batches "
+        "each as alone, so a loss is not for a shorter training. The heat maps ask why: a cosine near 1 says that a step for "
+        "one configuration helps the other as much, near 0 that it does nothing for it, below 0 that it harms it. Gradients are "
+        "taken on different images, so the diagonal, a configuration with itself, says how high a cosine could be. A mixture "
+        "should give one model to configurations with a high cosine, and different ones to the others: where it does, its dots "
+        "rise from left to right.",
+    )
+
+
+def _correlations(study: Matrix) -> Figure:
+    name = f"correlations-{file_name(study.name)}"
+    return Figure(
+        name,
+        f"What ranks like what: {study.name}",
+        (View(name, "tau", lambda: charts.correlations(study, PAGE), lambda: charts.correlations(study)),),
+        "Each cell is Kendall's tau between two ways to order the configurations: orange is the same order, blue the reverse, "
+        "pale has nothing to do with each other. Costs and accuracies stand first, then the methods, those that rank most like "
+        "counting MACs on top. A method whose row looks like that of MACs counts them in disguise; worth its name is one that is "
+        "orange at the accuracies and pale at MACs. A method without a row's colour gave every configuration one score.",
+    )
+
+
+def _simulation(study: Simulation) -> Figure:
+    name = file_name(study.name)
+    views = tuple(
+        View(
+            f"simulation-{y}-{name}",
+            words,
+            lambda y=y: charts.replayed(study, y, PAGE),  # type: ignore[misc]
+            lambda y=y: charts.replayed(study, y),  # type: ignore[misc]
+        )
+        for y, words in (("regret", "regret"), ("rank", "mean rank"), ("found", "how many found the best"))
+        if y != "rank" or all(one.rank for one in study.optimizers)
+    )
+    few = " That is few: an optimiser has little room to be better than chance." if study.configurations < 100 else ""
+    return Figure(
+        f"simulation-{name}",
+        f"Search in simulated time on {study.table}",
+        views,
+        f"{study.runs} searches of each optimiser were replayed on the table, each charged what its trainings cost by the clock "
+        f"'{study.clock}'. The line is their mean, the band holds the middle half of them; the dashed line is what random search "
+        "without replacement is to be expected, exactly, were all trainings to cost the same. Regret is what is lost by taking the best configuration that a search "
+        f"has seen so far. There are {study.configurations} configurations.{few} Ranks compare the optimisers search by search: "
+        "lower is better, ties are shared.",
+    )

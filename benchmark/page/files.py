@@ -59,8 +59,8 @@ def sheets(tables: Sequence[Explored], boards: Sequence[Board], papers: Sequence
                 Sheet(
                     f"verdicts-{name}",
                     f"Paired verdicts against {board.title}: tau of the first - tau of the second, 95 %",
-                    ("method", "beside", "difference", "low", "high", "verdict"),
-                    tuple((v.one, v.other, v.difference, *v.interval, v.word) for v in board.verdicts),
+                    ("method", "beside", "difference", "low", "high", "verdict", "adjusted (Holm)"),
+                    tuple((v.one, v.other, v.difference, *v.interval, v.word, v.adjusted) for v in board.verdicts),
                 )
             )
         if board.spent:

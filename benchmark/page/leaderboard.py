@@ -79,11 +79,14 @@ class NotRun:
 
 @dataclass(frozen=True)
 class Verdict:
+    """word: on its own, at 95 %; adjusted: what remains of it among all verdicts against this table (Holm)."""
+
     one: str
     other: str
     difference: float
     interval: tuple[float, float]
     word: str
+    adjusted: str
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ class Board:
 
     macs      tau of counting MACs; None for spaces whose MACs cannot be counted yet
     ceiling   tau of a perfect predictor; None where no noise is known, for the reason that `why` gives
+    verdicts_told  what a reader of so many must know
     left_out  a line for what could not be scored
     """
 
@@ -152,6 +156,7 @@ class Board:
     ceiling: Simulated | None
     why: str
     verdicts: tuple[Verdict, ...]
+    verdicts_told: str
     not_run: tuple[NotRun, ...]
     points: tuple[Point, ...]
     spent: tuple[Spent, ...]
@@ -178,6 +183,7 @@ def board_of(judge: KeptTable, kept: Kept, labels: Mapping[int, str]) -> Board:
         judged[COUNTING] = [counted]
         standings.append(_standing(COUNTING, [], reference.method, reference))
     spent, faults = _spent(table, groups)
+    found = versus.verdicts(judged, table)
     return Board(
         table=table.name,
         title=judge.title,
@@ -186,9 +192,9 @@ def board_of(judge: KeptTable, kept: Kept, labels: Mapping[int, str]) -> Board:
         ceiling=reference.ceiling.perfect if reference.ceiling else None,
         why=reference.why,
         verdicts=tuple(
-            Verdict(one, other, found.difference, found.interval, found.word)
-            for (one, other), found in versus.verdicts(judged, table).items()
+            Verdict(one, other, v.difference, v.interval, v.word, v.adjusted_word) for (one, other), v in found.items()
         ),
+        verdicts_told=versus.in_words(found.values()) if found else "There is one method, so there is no verdict.",
         not_run=_not_run(table, kept),
         points=tuple(_points(table, groups)),
         spent=spent,

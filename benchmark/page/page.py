@@ -13,7 +13,7 @@ from typing import Any
 from benchmark.output import printable
 from benchmark.page import drawings, figures, styles
 from benchmark.page.explored import Explored
-from benchmark.page.leaderboard import Board, Standing
+from benchmark.page.leaderboard import Board, Standing, Verdict
 from benchmark.page.pairs import Pair
 from benchmark.page.papers import ABSENT, PaperTable
 
@@ -37,6 +37,7 @@ class Page:
     chapters: Sequence[Chapter]
     pairs: Sequence[tuple[Pair, figures.Figure]]
     histories: Sequence[figures.Figure]
+    studies: Sequence[figures.Figure]
     papers: Sequence[PaperTable]
     styles: Mapping[str, styles.Style]
     counts: tuple[int, int]
@@ -55,7 +56,7 @@ def html(page: Page) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"number": _number, "hours": _hours, "plain": lambda text: printable(str(text))}
-    everywhere = [*page.histories, *(figure for _, figure in page.pairs)]
+    everywhere = [*page.histories, *page.studies, *(figure for _, figure in page.pairs)]
     everywhere += [one for chapter in page.chapters for group in chapter.figures.values() for one in group]
     data = _data(page, everywhere)
     return environment.get_template("page.html").render(
@@ -101,9 +102,7 @@ def _data(page: Page, everywhere: Iterable[figures.Figure]) -> dict[str, Any]:
         "pool": pool,
         "charts": specs,
         "verdicts": {
-            chapter.table.name: [[v.one, v.other, v.difference, *v.interval, v.word] for v in chapter.board.verdicts]
-            for chapter in page.chapters
-            if chapter.board
+            chapter.table.name: _verdicts(chapter.board.verdicts) for chapter in page.chapters if chapter.board
         },
         "tables": {chapter.table.name: _explored(chapter.table) for chapter in page.chapters},
     }
@@ -145,6 +144,17 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         else:
             columns[key] = values
     return columns
+
+
+def _verdicts(found: Sequence[Verdict]) -> dict[str, Any]:
+    """Names once each, and a short row per verdict: there are 45,000 of 300 methods."""
+    names = list(dict.fromkeys(name for v in found for name in (v.one, v.other)))
+    place = {name: at for at, name in enumerate(names)}
+    rows = [
+        [place[v.one], place[v.other], *(round(x, 4) for x in (v.difference, *v.interval)), v.word, v.adjusted]
+        for v in found
+    ]
+    return {"names": names, "rows": rows}
 
 
 def _explored(table: Explored) -> dict[str, Any]:

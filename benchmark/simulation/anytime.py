@@ -70,17 +70,23 @@ def random_line(problem: Problem) -> np.ndarray:
     """(C,): regret to be expected of random search after 1, 2, ... C full trainings, exactly.
 
     Of k configurations without replacement the one that is r-th from below in what is seen leads with the chance
-    C(r - 1, k - 1) / C(C, k); its regret is by what judges. The mean over the seeds that may be seen.
+    C(r - 1, k - 1) / C(C, k); its regret is by what judges. Of those that are seen alike the first drawn leads, so each
+    with the same chance. The mean over the seeds that may be seen.
     """
     size = len(problem.space)
-    worth = np.array(
-        [j.max() - j[np.argsort(s, kind="stable")] for s, j in zip(problem.seen[:, :, -1], problem.judged, strict=True)]
-    ).mean(axis=0)  # of the r-th from below, r from 0
+    worth = np.mean([_worth(s, j) for s, j in zip(problem.seen[:, :, -1], problem.judged, strict=True)], axis=0)
     rank, chance, line = np.arange(size), np.full(size, 1 / size), [float(worth.mean())]
     for k in range(2, size + 1):
         chance = chance * (rank - k + 2) / (k - 1) * k / (size - k + 1)  # 0 from r = k - 2 down
         line.append(float(chance @ worth))
     return np.array(line)
+
+
+def _worth(seen: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    """(C,): regret of the r-th from below in what is seen, r from 0; where several are seen alike, their mean."""
+    _, places, counts = np.unique(seen, return_inverse=True, return_counts=True)
+    means = np.bincount(places, weights=judged.max() - judged) / counts
+    return np.repeat(means, counts)
 
 
 def draws_to_best(size: int) -> float:

@@ -92,6 +92,7 @@ def test_every_loader_gives_the_resident_batches_bit_for_bit(tiny_dataset, reque
     there = served(held, tiny_dataset, Recipe(batch_size=16), CPU)
     here = served(streamed(kind, held, request), tiny_dataset, Recipe(batch_size=16), CPU)
     assert (len(here), here.steps) == (len(there), there.steps)
+    assert torch.equal(here.images.labels, held.labels)
     for seed, epoch, start in ((0, 0, 0), (0, 1, 0), (1, 0, 0), (0, 1, there.steps - 1)):
         plan = crops.augmentation(count, seed, epoch)
         found, expected = list(here.epoch(plan, start)), list(there.epoch(plan, start))

@@ -14,7 +14,9 @@ from PIL import Image
 
 from benchmark import datasheets
 from benchmark.datasets import crops, folders, loaders, named, sets
+from benchmark.datasets import ffcv as writer
 from benchmark.datasets.batches import Batches, StreamedBatches, served
+from benchmark.datasets.halves import split_of
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe
 from benchmark.spaces.space import load_space
@@ -178,6 +180,10 @@ def odd(path, kind):
         image.convert("P").save(path, "PNG", transparency=b"\x00\x80")
     elif kind == "alpha":
         image.convert("RGBA").save(path, "PNG")
+    elif kind == "deep":
+        Image.fromarray(np.random.default_rng(1).integers(0, 65536, (60, 80), np.uint16)).save(path, "PNG")
+    elif kind == "animated":
+        image.save(path, "WEBP", save_all=True, append_images=[Image.new("RGB", image.size)], lossless=True)
     else:
         image.convert({"cmyk": "CMYK", "grey": "L"}.get(kind, "RGB")).save(path, "JPEG")
 
@@ -187,7 +193,9 @@ KINDS = {
     "grey": "are L",
     "palette": "are P",
     "alpha": "are RGBA",
+    "deep": "are I;16",
     "rotated": "have a rotation in EXIF, which is ignored",
+    "animated": None,
     "png": None,
     "upper": None,
 }
@@ -198,7 +206,7 @@ def test_odd_images_are_converted_as_torchvision_does_and_counted(tmp_path, kind
     from torchvision.datasets.folder import default_loader
 
     folder = tmp_path / "imagenet"
-    name = "ein Bild mit Ümlaut." + ("JPG" if kind == "upper" else "JPEG")
+    name = "ein Bild mit\nÜmlaut." + {"upper": "JPG", "animated": "WebP"}.get(kind, "JPEG")
     for split in ("train", "val"):
         odd(folder / split / "n 01" / name, kind)
     found = named.load("imagenet", tmp_path)
@@ -231,6 +239,88 @@ def test_what_cannot_be_decoded_is_named_before_any_training(example, tmp_path, 
     assert "test.txt cannot be read" in one_line(lambda: named.load("food101", tmp_path))
 
 
+@pytest.mark.parametrize("kind", ["folder", "loop", "pipe of no bytes"])
+def test_what_is_named_like_an_image_and_is_none_is_told(example, tmp_path, kind):
+    folder = example.write(tmp_path, "imagenet", 4, 2)
+    bad = next((folder / "train").iterdir()) / "x.jpg"
+    if kind == "folder":
+        bad.mkdir()
+    else:
+        bad.symlink_to(bad if kind == "loop" else "/dev/null")
+    assert f"{bad} cannot be decoded" in one_line(lambda: named.load("imagenet", tmp_path))
+
+
+def test_a_loop_of_folders_is_no_class(example, tmp_path):
+    folder = example.write(tmp_path, "imagenet", 4, 2)
+    (folder / "train" / "n9").symlink_to(folder / "train" / "n9")
+    assert len(named.load("imagenet", tmp_path).train) == 4
+
+
+def test_classes_without_images_are_counted(example, tmp_path, capsys):
+    folder = example.write(tmp_path, "imagenet", 30, 30)
+    for split in ("train", "val"):
+        for name in ("n7", "n8"):
+            (folder / split / name).mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "train" / "n8" / "a.png")
+    named.load("imagenet", tmp_path)
+    said = capsys.readouterr().err
+    assert f"{folder}: 1 of 12 classes have no train images, the first is n7" in said
+    assert f"{folder}: 2 of 12 classes have no test images, the first is n7" in said
+
+
+@pytest.mark.parametrize("line", ["apple_pie", "/etc/passwd", "../apple_pie/1", "a/b/c", "a/b\0c"])
+def test_a_list_that_names_no_image_of_a_class_is_refused(example, tmp_path, line):
+    folder = example.write(tmp_path, "food101", 4, 2)
+    with open(folder / "meta" / "train.txt", "a") as file:
+        file.write(f"{line}\n")
+    message = one_line(lambda: named.load("food101", tmp_path))
+    assert "train.txt lists" in message
+    assert "not CLASS/ID" in message
+
+
+def test_a_folder_that_cannot_be_listed_is_named(example, tmp_path, monkeypatch):
+    folder = example.write(tmp_path, "imagenet", 4, 2)
+    locked = sorted((folder / "train").iterdir())[0]
+    there = Path.iterdir
+
+    def listed(path):
+        if path == locked:  # the superuser, as whom tests may run, would be let in
+            raise PermissionError(13, "Permission denied", str(path))
+        return there(path)
+
+    monkeypatch.setattr(Path, "iterdir", listed)
+    assert f"{locked} cannot be read (Permission denied)" in one_line(lambda: named.load("imagenet", tmp_path))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # some kinds of damage Pillow warns of, and decodes
+@pytest.mark.parametrize("kind", ["cmyk", "grey", "palette", "rotated", "deep", "animated"])
+def test_damage_at_any_place_is_told_in_a_line_or_does_no_harm(tmp_path, kind):
+    path = tmp_path / "image.jpg"
+    odd(path, kind)
+    whole, draw, told = path.read_bytes(), np.random.default_rng(3), 0
+    for _ in range(60):
+        damaged = bytearray(whole[: draw.integers(len(whole))] if draw.random() < 0.3 else whole)
+        for place in draw.integers(0, min(len(damaged), 200) or 1, 4 if damaged else 0):
+            damaged[place] = draw.integers(256)
+        path.write_bytes(damaged)
+        fault, _ = folders.examine([path], "looking")
+        told += len(fault)
+        assert all(line.startswith(f"{path} cannot be decoded (") and "\n" not in line for line in fault)
+        if not fault:  # then it is trained on
+            assert folders.square(folders.opened(path), 8).shape == (8, 8, 3)
+    assert 10 < told <= 60
+
+
+def test_a_decoder_that_fails_in_its_own_way_names_the_file(tmp_path, monkeypatch):
+    odd(tmp_path / "a.jpg", "grey")
+
+    def fail(*words):
+        raise NotImplementedError("Unknown pixel format flags 128")
+
+    monkeypatch.setattr(Image, "open", fail)
+    assert "a.jpg cannot be decoded (Unknown pixel" in one_line(lambda: folders.opened(tmp_path / "a.jpg"))
+
+
 def test_a_change_is_looked_at_again(example, tmp_path):
     folder = example.write(tmp_path, "imagenet", 4, 2)
     before = named.load("imagenet", tmp_path).checksum
@@ -254,11 +344,16 @@ def test_squares_are_the_middle_of_the_shorter_side():
 
 
 @BOTH
-def test_loaders_give_the_same_batches(data, name):
+def test_loaders_give_the_same_batches(data, name, ffcv):
+    place = data / datasheets.datasheet(name).place
+    assert writer.main(["write", name, "--data", str(data), "--images", str(place), "--side", "256"]) == 0
     recipe = replace(RECIPE, dataset=name, train_images=20, eval_images=9)
-    made = {}
-    for loader in ("resident", "torchvision"):
-        dataset = loaders.load(name, data, loader=loader).reduced(recipe)
+    made, splits = {}, {}
+    for loader in ("resident", "torchvision", "ffcv"):
+        whole = loaders.load(name, data, loader=loader)
+        splits[loader] = split_of(whole).sha256  # within classes, so labels are known before images
+        assert whole.train.first(7).labels.tolist() == whole.train.labels[:7].tolist()
+        dataset = whole.reduced(recipe)
         batches = [served(images, dataset, recipe, CPU) for images in (dataset.train, dataset.test)]
         assert type(batches[0]) is (Batches if loader == "resident" else StreamedBatches)
         plan = batches[0].plan(1, 2)
@@ -270,10 +365,13 @@ def test_loaders_give_the_same_batches(data, name):
         ]
         made[loader] = found, numerics(recipe, CPU, dataset)
         assert found[0][0].shape == (8, 3, 32, 32)
-    for (x, y), (other, labels) in zip(made["resident"][0], made["torchvision"][0], strict=True):
-        assert torch.equal(x, other)
-        assert torch.equal(y, labels)
+    for loader in ("torchvision", "ffcv"):
+        for (x, y), (other, labels) in zip(made["resident"][0], made[loader][0], strict=True):
+            assert torch.equal(x, other)
+            assert torch.equal(y, labels)
+    assert splits["resident"] == splits["torchvision"] == splits["ffcv"]
     assert made["resident"][1] == made["torchvision"][1]
+    assert made["ffcv"][1]["decoder"] == made["resident"][1]["decoder"] + ", raw"
     assert "libjpeg-turbo" in made["resident"][1]["decoder"]
 
 

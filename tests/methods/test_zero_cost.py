@@ -395,9 +395,11 @@ def toy(monkeypatch):
     return TOY
 
 
-def toy_task(seed=0, broken=(), **more):
+def toy_task(seed=0, broken=(), side=8, **more):
+    sized = TOY.at(side)
+
     def network(model):
-        made = networks.ResNet(TOY, classes=10)
+        made = networks.ResNet(sized, classes=10)
         networks.initialise(made, seed, model)
         if broken:
             forward = made.forward
@@ -408,10 +410,10 @@ def toy_task(seed=0, broken=(), **more):
 
     draw = np.random.default_rng(9)
     images = Images(
-        torch.from_numpy(draw.integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)),
+        torch.from_numpy(draw.integers(0, 256, (24, side, side, 3), dtype=np.uint8)),
         torch.from_numpy(draw.integers(0, 10, 24)),
     )
-    return replace(task(network, images, images, seed, **more), space=TOY)
+    return replace(task(network, images, images, seed, **more), space=sized)
 
 
 ALL = zero_cost.Method("all", batches=2, images=6)
@@ -466,6 +468,19 @@ def test_what_is_kept_is_not_measured_again_and_a_stop_loses_nothing(toy, tmp_pa
     (kept,) = (tmp_path / "proxies").glob("*.json")
     kept.write_text(kept.read_text()[:-50])  # cut short
     assert ALL.rank(toy_task(checkpoint=checkpoint)).history == whole.history
+
+
+@pytest.mark.parametrize("other", [{"side": 16}, {"recipe": recipe(threads=2)}])
+def test_what_is_kept_of_other_images_or_threads_is_not_taken(toy, tmp_path, other, monkeypatch):
+    """Configurations are called alike at every side, and sums in two threads round otherwise."""
+    method = zero_cost.Method("snip", 2, 6)
+    method.rank(toy_task(checkpoint=tmp_path / "one.pt"))
+    asked = []
+    really = proxies.measure
+    monkeypatch.setattr(proxies, "measure", lambda *given: asked.append(given[1]) or really(*given))
+    found = method.rank(toy_task(checkpoint=tmp_path / "other.pt", **other))
+    assert len(asked) == len(TOY)
+    assert found.history == method.rank(toy_task(**other)).history
 
 
 def test_a_value_that_is_not_finite_names_proxy_configuration_and_seed(toy):

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kendalltau
 
 import benchmark
-from benchmark.page import explored, histories, kept, leaderboard, pairs, papers
+from benchmark.page import explored, histories, kept, leaderboard, pairs, papers, studies
 from benchmark.scoring import versus
 from benchmark.scoring.ranking import Ranking, ranking_json
 from benchmark.spaces import costs
@@ -235,7 +235,7 @@ def test_papers_tables_have_ours_beside_them(tmp_path):
         kept.Offered("planted", Variant({"M": 8}, tau=0.6), {"M": 8}),
     ]
     found = kept.read(tmp_path, tmp_path / "report", offered)
-    tables = {table.key: table for table in papers.papers_of(found, board(tmp_path, offered))}
+    tables = {table.key: table for table in papers.papers_of(found, board(tmp_path, offered), studies.Studies())}
     row = tables["mixture-table-1"].rows[-1]
     assert [cell.text for cell in row] == [
         "a mixture",
@@ -258,7 +258,7 @@ def test_figure_1_has_our_own_trainings_alone(tmp_path):
     rows = [Row.of(config, seeds) for config, seeds in values.items()]
     write_table(GroundTruth.from_rows("own", SPACE, rows, Origin("cifar10")), tmp_path / "tables")
     found = kept.read(tmp_path, tmp_path / "report")
-    [table] = [one for one in papers.papers_of(found, None) if one.key == "mixture-figure-1"]
+    [table] = [one for one in papers.papers_of(found, None, studies.Studies()) if one.key == "mixture-figure-1"]
     late = SPACE.index("[6,2,2]")
     assert [cell.text for cell in table.rows[1]] == [
         "[6,2,2], late pooling, alone",

@@ -4,7 +4,7 @@ import csv
 import json
 import statistics
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from benchmark.simulation.known import OPTIMIZERS, all_named, named
 from benchmark.simulation.optimizers import successive_halving
 from benchmark.simulation.problem import Problem, problem_of
 from benchmark.simulation.replay import replay
+from benchmark.spaces.space import Config, PoolingSpace
 from benchmark.streams import stream
 from benchmark.tables.table import GroundTruth, Origin, Row
 from tests.kept import OURS, RESULTS
@@ -82,6 +83,15 @@ def test_the_line_of_random_search_is_what_random_search_does():
     assert line[-1] == pytest.approx(
         np.mean([j.max() - j[s[:, -1].argmax()] for s, j in zip(problem.seen, problem.judged, strict=True)])
     )
+
+
+def test_the_line_of_random_search_knows_ties():
+    """By all orders in which four may be drawn; three are seen alike, and judged far apart."""
+    space = PoolingSpace("four", (2, 1), 5, Config((1, 4)), "synthetic")
+    seen, judged = np.array([5.0, 5.0, 5.0, 1.0]), np.array([1.0, 2.0, 9.0, 4.0])
+    problem = Problem(space, 1, (), seen[None, :, None], judged[None], np.ones((1, 4, 1)), "trainings", ())
+    leaders = [[max(drawn[:k], key=lambda c: seen[c]) for k in range(1, 5)] for drawn in permutations(range(4))]
+    assert anytime.random_line(problem) == pytest.approx(np.mean(9 - judged[leaders], axis=0))
 
 
 def test_random_draws_meet_the_best_of_36_after_18_and_a_half():

@@ -7,7 +7,7 @@ import pytest
 from benchmark import score
 from benchmark.scoring.comparison import compare
 from benchmark.spaces import space
-from speed import figures
+from speed import figures, scoring
 from speed.scoring import made_up, summary
 
 MEASUREMENTS = [
@@ -59,3 +59,15 @@ def test_the_figure_is_the_same_for_the_same_file(tmp_path):
     assert drawn == tmp_path / "planted.png"
     first = drawn.read_bytes()
     assert figures.draw_scoring(written).read_bytes() == first
+
+
+def test_the_command_measures_and_keeps_what_it_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(scoring, "QUICK_SIZES", (36,))
+    monkeypatch.setattr(scoring, "LARGEST", {"score": 36})
+    assert scoring.main(["--quick", "--out", str(tmp_path)]) == 0
+    (written,) = tmp_path.glob("*-scoring-*.json")
+    kept = json.loads(written.read_text())
+    assert kept["quick"]
+    assert [(one["what"], one["size"]) for one in kept["measurements"]] == [("score", 36)]
+    assert kept["hardware"]["cores"] >= 1
+    assert str(written) in capsys.readouterr().out

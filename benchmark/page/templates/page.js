@@ -184,12 +184,16 @@
         return;
       }
       const [a, b] = chosen.map((one) => one.dataset.label);
-      const found = verdicts.find(([one, other]) => (one === a && other === b) || (one === b && other === a));
+      const places = [a, b].map((name) => verdicts.names.indexOf(name));
+      const found = verdicts.rows.find(([one, other]) => places.includes(one) && places.includes(other));
       if (!found) { told.textContent = `${a} and ${b} cannot be told apart here: they rank alike.`; return; }
-      const [one, other, difference, low, high, word] = found;
-      const sentence = { better: `${one} is better than ${other}`, worse: `${other} is better than ${one}`, unresolved: `Between ${one} and ${other} it is unresolved` }[word];
-      told.replaceChildren(make("strong", {}, sentence),
-        `: tau of ${one} − tau of ${other} = ${number(difference, 3)}, 95 % from ${number(low, 3)} to ${number(high, 3)}, over configurations, seeds of the table and seeds of both, drawn together.`);
+      const [one, other] = [verdicts.names[found[0]], verdicts.names[found[1]]];
+      const [difference, low, high, word, adjusted] = found.slice(2);
+      const says = (it) => ({ better: `${one} is better than ${other}`, worse: `${other} is better than ${one}`, unresolved: `Between ${one} and ${other} it is unresolved` }[it]);
+      const many = `adjusted for all ${verdicts.rows.length} verdicts (Holm)`;
+      const alone = word === adjusted ? `, ${word === "unresolved" ? "on its own and" : "also"} ${many}` : `, ${many}; on its own, at 95 %, ${says(word)}`;
+      told.replaceChildren(make("strong", {}, says(adjusted)),
+        `${alone}: tau of ${one} − tau of ${other} = ${number(difference, 3)}, 95 % from ${number(low, 3)} to ${number(high, 3)}, over configurations, seeds of the table and seeds of both, drawn together.`);
     }));
   }
 
