@@ -309,6 +309,7 @@ def judged(records: Mapping[tuple[str, str, int], Mapping[str, Any]], found: Seq
             "macs": [min(r["macs"] for r in mine), max(r["macs"] for r in mine)],
             "accuracy": _interval(by[group]),
             "best_epoch": round(sum(best) / len(best), 4),
+            "seconds": round(sum(r["timings"]["seconds"] for r in mine) / len(mine), 1),  # of one training
             "against": {},
         }
         for name in found:

@@ -48,7 +48,7 @@ def test_recipes_that_make_no_sense(fields, said):
 def test_only_cells_have_an_auxiliary_head_and_it_has_to_fit():
     require_cells(EvaluationRecipe.preset("cells"), Subject("darts7", "cifar", 10, 32))
     require_cells(recipe(cutout=8, clip=1.0), Subject("resnet20", "cifar", 10, 32))
-    with pytest.raises(UsageError, match="auxiliary is 0.4, but 'resnet20' has no DARTS cells: leave it at 0"):
+    with pytest.raises(UsageError, match=r"auxiliary is 0\.4, but 'resnet20' has no DARTS cells: leave it at 0"):
         require_cells(recipe(auxiliary=0.4), Subject("resnet20", "cifar", 10, 32))
     with pytest.raises(UsageError, match="does not fit images of 64 pixels"):
         require_cells(recipe(auxiliary=0.4), Subject("darts7", "cifar", 10, 64))
