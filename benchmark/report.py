@@ -17,7 +17,20 @@ from pathlib import Path
 from benchmark import cli
 from benchmark.errors import UsageError
 from benchmark.files import write_atomically
-from benchmark.page import explored, figures, files, histories, kept, leaderboard, page, pairs, papers, studies, styles
+from benchmark.page import (
+    channels,
+    explored,
+    figures,
+    files,
+    histories,
+    kept,
+    leaderboard,
+    page,
+    pairs,
+    papers,
+    studies,
+    styles,
+)
 
 
 def arguments() -> cli.Parser:
@@ -67,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = page.Page(
         chapters=chapters,
         pairs=list(zip(both, figures.pairs(both), strict=True)),
-        histories=figures.histories(told),
+        histories=[*figures.histories(told), *channels.figures_of(out)],
         studies=figures.studies(beside),
         papers=paper,
         styles=named,

@@ -172,7 +172,14 @@ class CellNetwork(nn.Module):
             if number == 2 * cells // 3:
                 self.auxiliary = AuxiliaryHead(4 * width, classes, imagenet) if auxiliary else None
         self.last = 2 * cells // 3
+        self.imagenet = imagenet
         self.classifier = nn.Linear(before[1], classes)
+
+    def add_auxiliary(self, classes: int) -> None:
+        """Gives it the head, at whatever widths it has by now."""
+        after = self.cells.get_submodule(f"{self.last + 1}.pre1.1")  # what the next cell reads is what the head reads
+        assert isinstance(after, nn.Conv2d)
+        self.auxiliary = AuxiliaryHead(after.in_channels, classes, self.imagenet)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         older = newer = self.stem0(x)

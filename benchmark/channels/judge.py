@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
 
-from benchmark.channels.graph import ChannelGraph
-from benchmark.channels.learning import Stepped
+from benchmark.channels.darts import CellNetwork
+from benchmark.channels.graph import ChannelGraph, initialise
+from benchmark.channels.learning import Regularised, Stepped
 from benchmark.channels.rules import refuse_schedule
 from benchmark.channels.scaling import Widths, compound_of, random_of, static
 from benchmark.channels.search import SCHEMA, Subject, data
@@ -29,7 +30,7 @@ from benchmark.channels.trial import Trial, convolutions, epochs_of
 from benchmark.errors import UsageError
 from benchmark.files import bounded, write_atomically
 from benchmark.provenance import checksum
-from benchmark.recipe import Recipe
+from benchmark.recipe import Recipe, later
 from benchmark.running.claims import Terms, Work, Workplace, carry_out
 from benchmark.training.devices import device_named, numerics
 from benchmark.training.engine import Learner, owning_up
@@ -43,7 +44,12 @@ LEVEL = 0.05
 class EvaluationRecipe(Recipe):
     """How contenders are trained from scratch: SGD, the rate halved after every `every` epochs (CONet, appendix A.3).
 
-    Cutout, auxiliary heads and dropped paths, with which the paper trains DARTS cells, are not part of it.
+    The others are of the preset `cells`, by which the paper trains DARTS cells.
+
+    cutout     side of the square that is blanked in each training image, in pixels (DeVries and Taylor, 2017)
+    auxiliary  weight of the loss of a head after two thirds of the cells (Liu et al., 2019); its weights are not counted
+    drop_path  share of paths that is dropped: 0 in the first epoch, rising to it (Larsson et al., 2017)
+    clip       the gradient's norm is cut to it
     """
 
     epochs: int = 250
@@ -51,9 +57,21 @@ class EvaluationRecipe(Recipe):
     weight_decay: float = 5e-4
     every: int = 25
     factor: float = 0.5
+    cutout: int = later(0)
+    auxiliary: float = later(0.0)
+    drop_path: float = later(0.0)
+    clip: float = later(0.0)
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
+        "cells": {
+            "batch_size": 96,
+            "weight_decay": 3e-4,
+            "cutout": 16,
+            "auxiliary": 0.4,
+            "drop_path": 0.2,
+            "clip": 5.0,
+        },
         "smoke": {"epochs": 2, "train_images": 512, "eval_images": 256, "batch_size": 16, "every": 1},
     }
 
@@ -64,6 +82,37 @@ class EvaluationRecipe(Recipe):
             raise UsageError(f"every is {self.every}: it must be a whole number of epochs, 1 or more")
         if type(self.factor) not in (int, float) or not 0 < self.factor <= 1:
             raise UsageError(f"factor is {self.factor}: it must lie above 0 and be 1 at most")
+        if type(self.cutout) is not int or not 0 <= self.cutout <= 10_000:
+            raise UsageError(f"cutout is {self.cutout}: it must be a whole number of pixels, 0 for none")
+        for name, most in (("auxiliary", 10.0), ("drop_path", 0.99), ("clip", 1e6)):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value <= most:
+                raise UsageError(f"{name} is {value}: it must lie between 0 and {most:g}")
+            object.__setattr__(self, name, float(value))
+
+
+def require_cells(recipe: EvaluationRecipe, subject: Subject) -> None:
+    """Raises UsageError where the recipe asks for what only DARTS cells have, or the images do not fit that."""
+    if not (recipe.auxiliary or recipe.drop_path):
+        return
+    network = subject.graph().rebuild()
+    if not isinstance(network, CellNetwork):
+        what = next(name for name in ("auxiliary", "drop_path") if getattr(recipe, name))
+        raise UsageError(f"{what} is {getattr(recipe, what):g}, but '{subject.base}' has no DARTS cells: leave it at 0")
+    if recipe.auxiliary:
+        try:
+            with_auxiliary(network, subject.classes, 0)(subject.images)
+        except RuntimeError:
+            raise UsageError(
+                f"auxiliary is {recipe.auxiliary:g}, but that head does not fit images of {subject.side} pixels: give 0"
+            ) from None
+
+
+def with_auxiliary(network: CellNetwork, classes: int, seed: int) -> CellNetwork:
+    """The network, with a head of fresh weights; those of the others are as they were."""
+    network.add_auxiliary(classes)
+    initialise(network, seed)
+    return network
 
 
 @dataclass(frozen=True)
@@ -79,6 +128,10 @@ class Contender:
     out: Path
     source: str
     measures: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
 
     @property
     def path(self) -> Path:
@@ -135,10 +188,12 @@ def contenders(
     return made
 
 
-def scaled(graph: ChannelGraph, baseline: Mapping[str, Any]) -> list[tuple[str, str, Widths]]:
-    """Static scaling in five steps, by the record of the network as it comes."""
+def scaled(
+    graph: ChannelGraph, baseline: Mapping[str, Any], shares: Sequence[float] = SHARES
+) -> list[tuple[str, str, Widths]]:
+    """Static scaling by these shares, by the record of the network as it comes."""
     history = epochs_of(baseline["convolutions"], baseline["curves"]["sides"])
-    return [(label := f"static scaling, {share:.0%}", label, static(graph, history, share)) for share in SHARES]
+    return [(label := f"static scaling, {100 * share:g}%", label, static(graph, history, share)) for share in shares]
 
 
 @dataclass(frozen=True)
@@ -150,6 +205,9 @@ class EvaluationRun:
     loader: str
     provenance: dict[str, Any]
     terms: Terms = field(default_factory=Terms)
+
+    def done(self, one: Contender) -> bool:
+        return one.path.exists()
 
     def __call__(
         self, one: Contender, report: Callable[[Any], None], stop: Callable[[], bool]
@@ -175,12 +233,14 @@ class EvaluationRun:
         device, recipe = device_named(self.device), one.recipe
         dataset = data(recipe.dataset, self.data_root, self.loader)
         images = dataset.reduced(recipe).train
-        every = recipe.every * max(1, len(images) // recipe.batch_size)
+        steps_an_epoch = max(1, len(images) // recipe.batch_size)
         graph = one.subject.graph()
         network = graph.rebuild(one.widths, one.seed)
+        if recipe.auxiliary:
+            network = with_auxiliary(cast(CellNetwork, network), one.subject.classes, one.seed)
         names = convolutions(network)
         stamp = {"evaluation": one.path.stem, "recipe": recipe.hash}
-        learner = partial(_stepped, every=every, factor=recipe.factor)
+        learner = partial(_stepped, epoch=steps_an_epoch)
         trial = Trial(
             f"{one.label} seed {one.seed}", network, recipe, learner, one.seed, dataset, device, stamp, one.measures
         )
@@ -213,8 +273,9 @@ class EvaluationRun:
         return record
 
 
-def _stepped(network: nn.Module, recipe: Recipe, device: torch.device, seed: int, every: int, factor: float) -> Learner:
-    return Stepped(network, recipe, device, seed, every, factor)
+def _stepped(network: nn.Module, recipe: EvaluationRecipe, device: torch.device, seed: int, epoch: int) -> Learner:
+    more = Regularised(recipe.cutout, recipe.auxiliary, recipe.drop_path, recipe.clip)
+    return Stepped(network, recipe, device, seed, recipe.every * epoch, recipe.factor, epoch, more)
 
 
 def judged(records: Mapping[tuple[str, str, int], Mapping[str, Any]], found: Sequence[str]) -> list[dict[str, Any]]:
@@ -241,6 +302,7 @@ def judged(records: Mapping[tuple[str, str, int], Mapping[str, Any]], found: Seq
             "macs": [min(r["macs"] for r in mine), max(r["macs"] for r in mine)],
             "accuracy": _interval(by[group]),
             "best_epoch": round(sum(best) / len(best), 4),
+            "seconds": round(sum(r["timings"]["seconds"] for r in mine) / len(mine), 1),  # of one training
             "against": {},
         }
         for name in found:

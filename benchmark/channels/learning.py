@@ -5,11 +5,14 @@ Every step draws from (seed, number of the step), so that a training that was st
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.channels.darts import set_drop_path
 from benchmark.recipe import Recipe
 from benchmark.streams import stream
 from benchmark.training.engine import Learner, Outputs, Way
@@ -45,14 +48,69 @@ class Seeded(Learner):
         self.taken = state["taken"]
 
 
+@dataclass(frozen=True)
+class Regularised:
+    """What a training does beside SGD, as the paper's evaluation of DARTS cells has it. 0: not.
+
+    cutout in pixels; auxiliary: weight of the loss of a second pair of logits; drop_path: share, of the last epoch;
+    clip: of the gradient's norm
+    """
+
+    cutout: int = 0
+    auxiliary: float = 0.0
+    drop_path: float = 0.0
+    clip: float = 0.0
+
+
 class Stepped(Seeded):
-    """SGD whose rate is multiplied by `factor` after every so many steps: the paper's evaluation."""
+    """SGD whose rate is multiplied by `factor` after every so many steps: the paper's evaluation. epoch: steps of one."""
 
     def __init__(
-        self, network: nn.Module, recipe: Recipe, device: torch.device, seed: int, every: int, factor: float
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        device: torch.device,
+        seed: int,
+        every: int,
+        factor: float,
+        epoch: int = 1,
+        more: Regularised = Regularised(),
     ) -> None:
         super().__init__(network, recipe, device, seed)
-        self.every, self.factor = every, factor
+        self.every, self.factor, self.epoch, self.more = every, factor, epoch, more
 
     def rates(self) -> list[float]:
         return [self.recipe.lr * self.factor ** (self.taken // self.every)] * len(self.optimizer.param_groups)
+
+    def _step(self, x: Tensor, y: Tensor, path: Way) -> Outputs:
+        more = self.more
+        if more.cutout:
+            x = cut_out(x, more.cutout)
+        if more.drop_path:
+            set_drop_path(self.network, more.drop_path * (self.taken // self.epoch) / self.recipe.epochs)
+        with self.precision():
+            made = self.network(x, path)
+        logits, *beside = made if isinstance(made, tuple) else (made,)
+        loss = F.cross_entropy(logits, y)
+        whole = sum((more.auxiliary * F.cross_entropy(other, y) for other in beside), loss)
+        self.optimizer.zero_grad(set_to_none=True)
+        whole.backward()
+        if more.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), more.clip)
+        self.optimizer.step()
+        return loss.detach(), (logits.detach().argmax(1) == y).sum()
+
+
+def cut_out(x: Tensor, side: int) -> Tensor:
+    """Images (B, C, H, W) with a square of that side set to 0 in each, wherever torch's generator puts its middle.
+
+    What lies outside of the image is lost, so that the square may be smaller (DeVries and Taylor, 2017).
+    """
+
+    def within(length: int) -> Tensor:
+        middle = torch.randint(length, (len(x), 1))
+        place = torch.arange(length)
+        return (place >= middle - side // 2) & (place < middle - side // 2 + side)
+
+    rows, columns = within(x.shape[2]), within(x.shape[3])
+    return x.masked_fill((rows[:, None, :, None] & columns[:, None, None, :]).to(x.device), 0.0)

@@ -16,6 +16,7 @@ from benchmark.errors import Failure, UsageError
 from benchmark.streams import stream
 
 CAP = 256  # of every width, in the paper's compound scaling too, as its parameters say
+STEPS = (1.0, 3.0, 5.0, 7.0, 9.0)  # k of the paper's compound scaling
 WITHIN = 0.01  # of the parameters asked for
 
 Widths = dict[str, int]

@@ -251,6 +251,9 @@ class SearchRun:
     provenance: dict[str, Any]
     terms: Terms = field(default_factory=Terms)
 
+    def done(self, search: Search) -> bool:
+        return search.result_path.exists()
+
     def __call__(
         self, search: Search, report: Callable[[Any], None], stop: Callable[[], bool]
     ) -> Generator[None, None, bool | None]:

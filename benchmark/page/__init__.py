@@ -6,6 +6,7 @@
     pairs        two tables beside each other
     histories    what a search did epoch by epoch
     studies      interference, what ranks like what, searches in simulated time
+    channels     searches of widths: ranks, slopes, widths, how what was found compares
     papers       the papers' tables with a column of ours
     styles       one colour and marker per method, in every figure
     charts       each chart, defined once for the page and for the files

@@ -26,7 +26,13 @@ def network(tmp_path_factory):
 
 def record(accuracy, parameters=100, macs=1000):
     curves = {"test_accuracy": [accuracy + 1, accuracy]}
-    return {"test_accuracy": accuracy, "parameters": parameters, "macs": macs, "curves": curves}
+    return {
+        "test_accuracy": accuracy,
+        "parameters": parameters,
+        "macs": macs,
+        "curves": curves,
+        "timings": {"seconds": accuracy / 10},
+    }
 
 
 def test_rows_and_verdicts_by_hand():
@@ -45,6 +51,7 @@ def test_rows_and_verdicts_by_hand():
     assert rows["same"]["against"]["search"]["verdict"] == "unresolved"
     assert rows["random"]["accuracy"] == {"mean": 81.0, "low": 81.0, "high": 81.0}  # means of the draws
     assert (rows["random"]["networks"], rows["random"]["parameters"]) == (2, [100, 101])
+    assert rows["search"]["seconds"] == 8.1  # of 8.0, 8.1 and 8.25, to a tenth
     assert rows["search"]["best_epoch"] == pytest.approx(82.1667, abs=1e-4)
     swapped = {row["contender"]: row for row in judged(records, ["less"])}
     assert swapped["search"]["against"]["less"]["verdict"] == "worse"

@@ -1,0 +1,117 @@
+"""Searches of widths that are kept: decisions follow from what was measured, and the page says what the records say."""
+
+import json
+import re
+
+import pytest
+
+from benchmark.channels.judge import judged, table
+from benchmark.channels.rules import ChannelRecipe, Moving, moved
+from benchmark.provenance import checksum
+from tests.kept import PAGE, RESULTS
+
+CHANNELS = RESULTS / "channels"
+SEARCHES = sorted(path.parent for path in CHANNELS.glob("*/result.json"))
+JUDGED = sorted(CHANNELS.glob("evaluations/*/judged-*.json"))
+SECTION = PAGE.partition("## Widths of ResNet20")[2].partition("\n## ")[0]
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def trials_of(folder):
+    return [read(path) for path in sorted((folder / "trials").glob("*.json"))]
+
+
+def records_of(path):
+    return [read(one) for one in sorted(path.parent.glob("*-seed*.json"))]
+
+
+def test_there_is_something_to_hold_the_page_to():
+    assert len(SEARCHES) == 2
+    assert len(JUDGED) == 1
+
+
+@pytest.mark.parametrize("folder", SEARCHES, ids=lambda path: path.name)
+def test_every_trial_is_whole_and_its_decisions_follow_from_its_slopes(folder):
+    said, result, trials = read(folder / "search.json"), read(folder / "result.json"), trials_of(folder)
+    recipe = ChannelRecipe.stated(said["recipe"], said["recipe_hash"])
+    assert len(trials) == recipe.trials
+    states = {name: Moving(width, recipe.phi) for name, width in trials[0]["widths"].items()}
+    for trial in trials:
+        assert trial["checksum"] == checksum(trial)
+        assert not trial["provenance"]["git_dirty"]
+        assert trial["widths"] == {name: state.width for name, state in states.items()}
+        assert {len(curve) for curve in trial["curves"].values()} == {recipe.epochs}
+        for name, decision in trial["decisions"].items():
+            states[name] = moved(states[name], decision["slope"], decision["condition"], said["delta"], recipe)
+    assert result["widths"] == {name: state.width for name, state in states.items()}
+    assert [h["parameters"] for h in result["history"]] == [trial["parameters"] for trial in trials]
+
+
+@pytest.mark.parametrize("folder", SEARCHES, ids=lambda path: path.name)
+def test_the_page_says_what_a_search_found(folder):
+    result = read(folder / "result.json")
+    trials = ", ".join(f"{h['parameters']:,}" for h in result["history"])
+    widths = list(result["widths"].values())
+    row = (
+        f"| {result['delta']:g} | {trials} | {result['macs'] / 1e6:.1f} | {min(widths)} to {max(widths)} "
+        f"| {result['seconds']:.0f} |"
+    )
+    assert row in SECTION
+
+
+@pytest.mark.parametrize("path", JUDGED, ids=lambda path: path.stem)
+def test_the_page_has_the_table_that_the_records_give(path):
+    said = read(path)
+    results = {f"search, delta {r['delta']:g}": r for r in map(read, (folder / "result.json" for folder in SEARCHES))}
+    widths = {json.dumps(r["widths"], sort_keys=True): name for name, r in results.items()}
+    rows = {row["contender"]: row for row in said["rows"]}
+    for line in table(said["rows"]):
+        assert line in SECTION
+    records = [r for r in records_of(path) if r["seed"] < rows["baseline"]["seeds"]]
+    named = {}
+    for record in records:
+        assert record["checksum"] == checksum(record)
+        assert not record["provenance"]["git_dirty"]
+        assert record["recipe"] == said["recipe"]
+        name = widths.get(json.dumps(record["widths"], sort_keys=True))
+        if name is None:  # a control: by what it has of parameters
+            name = next(n for n, row in rows.items() if record["parameters"] in row["parameters"] and not n.startswith("search"))  # fmt: skip
+        named[name, name, record["seed"]] = record
+    assert len(named) == len(records)
+    again = {row["contender"]: row for row in judged(named, list(results))}
+    assert again == rows
+    for name, result in results.items():  # controls have as many parameters as what was found
+        for row in rows.values():
+            if row["contender"].endswith(f"parameters of {name}"):
+                assert row["parameters"][0] == pytest.approx(result["parameters"], rel=0.01)
+    assert said["command"] in SECTION.replace("    ", "")
+
+
+def test_the_page_says_how_many_seeds_there_are():
+    (path,) = JUDGED
+    seeds = {row["seeds"] for row in read(path)["rows"]}
+    words = {1: "one seed", 2: "two seeds", 3: "three seeds"}
+    (found,) = re.findall(r"\*\*What it says: nothing yet, with (\w+ seeds?)", SECTION)
+    assert {found} == {words[number] for number in seeds}
+
+
+def test_the_page_says_what_the_searches_cost_in_macs_and_how_far_compound_scaling_lies():
+    (path,) = JUDGED
+    rows = {row["contender"]: row for row in read(path)["rows"]}
+    words = " ".join(SECTION.split())
+    macs = {}
+    for delta in ("0.005", "0.02"):
+        mine, scaled = (rows[name] for name in (f"search, delta {delta}", f"compound scaling, parameters of search, delta {delta}"))  # fmt: skip
+        macs[delta] = mine["macs"][0] / 1e6, scaled["macs"][0] / 1e6
+        assert macs[delta][0] > 2 * macs[delta][1]
+    (a, b), (c, d) = macs["0.005"], macs["0.02"]
+    assert f"{a:.1f} million where compound scaling has {b:.1f}, and {c:.1f} where it has {d:.1f}" in words
+    small, large = (rows[f"compound scaling, parameters of search, delta {delta}"]["against"][f"search, delta {delta}"]["mean"] for delta in ("0.005", "0.02"))  # fmt: skip
+    assert (
+        f"at delta 0.005 compound scaling of as many parameters did better by {-small:.2f} points, at 0.02 worse by {large:.2f}"
+        in words
+    )
+    assert {word["verdict"] for row in rows.values() for word in row["against"].values()} == {"unresolved"}
