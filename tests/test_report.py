@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 import benchmark
 from benchmark import report
 from benchmark.errors import UsageError
-from benchmark.page import figures, files, styles
+from benchmark.page import figures, files, leaderboard, styles
+from benchmark.scoring import versus
 from benchmark.scoring.ranking import Ranking, ranking_json
 from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Origin, Row
@@ -144,6 +146,70 @@ def test_an_empty_folder_has_a_page(tmp_path, capsys):
     assert 'data-label="counting MACs"' in page
     assert "truth-published" not in data_of(page)["charts"]
     assert list((tmp_path / "report").glob("figures/*")) == []
+
+
+@pytest.fixture
+def quick_verdicts(monkeypatch):
+    """Few draws: how verdicts come about is tested where they are made, and 45,000 of them take minutes."""
+    monkeypatch.setattr(leaderboard.versus, "MOST_DRAWS", 20)
+    monkeypatch.setattr(leaderboard.versus, "verdicts", partial(versus.verdicts, draws=20))
+
+
+def test_300_rankings_of_100_methods_have_a_row_each_and_a_page_of_a_size_to_be_sent(tmp_path, quick_verdicts):
+    draw = np.random.default_rng(5)
+    for method in range(100):
+        for seed in range(3):
+            points = MEANS + draw.standard_normal((2, 36))
+            keep(tmp_path, f"{method}-{seed}", points[1], seed, points, method=f"m{method}")
+    report.main(["--out", str(tmp_path), "--formats"])
+    page = (tmp_path / "report" / "index.html").read_text()
+    rows = re.findall(r'<tr data-label="(m\d+)" data-tau=', page)
+    assert sorted(rows) == sorted(f"m{method}" for method in range(100))
+    assert page.count("../rankings/") == 300
+    verdicts = data_of(page)["verdicts"]["published"]
+    assert len(verdicts["names"]) == 101  # counting MACs stands among them
+    assert len(verdicts["rows"]) == 101 * 100 // 2
+    assert len(page) < 4 * 2**20
+
+
+def five_folders(root):
+    """Folders of results as five people might have them, by name, and how many rankings and tables are on the page of each."""
+    rows = [Row(row.config, row.mean - 1.0, None, 1) for row in TABLE.rows]
+    own = GroundTruth.from_rows("own", TABLE.space, rows, Origin("cifar10"))
+    part = GroundTruth.from_rows("part", TABLE.space, rows[:5], Origin("cifar10"))
+    other = benchmark.load_space("resnet18-cifar10")
+    wide = [Row(config, 80 + at / 10, 0.1, 3) for at, config in enumerate(other)]
+    folders = {name: root / name for name in ("empty", "one", "tables", "broken", "another space")}
+    for folder in folders.values():
+        folder.mkdir()
+    keep(folders["one"], "a", MEANS, method=EVIL)
+    write_table(own, folders["tables"] / "tables")
+    write_table(part, folders["tables"] / "tables")
+    keep(folders["broken"], "a", MEANS)
+    for place, text in (
+        ("rankings/x.json", "{"),
+        ("rankings/y.json", "[]"),
+        ("tables/z.csv", "config\n"),
+        ("tables/w.json", "{"),
+    ):
+        (folders["broken"] / place).parent.mkdir(exist_ok=True)
+        (folders["broken"] / place).write_text(text)
+    write_table(GroundTruth.from_rows("wide", other, wide, Origin("cifar10")), folders["another space"] / "tables")
+    counts = {"empty": (1, 0), "one": (1, 1), "tables": (3, 0), "broken": (1, 1), "another space": (2, 0)}
+    return {name: (folder, counts[name]) for name, folder in folders.items()}
+
+
+def test_five_folders_of_results_have_what_is_theirs(tmp_path, quick_verdicts):
+    for name, (folder, (tables, rankings)) in five_folders(tmp_path).items():
+        report.main(["--out", str(folder), "--formats"])
+        page = (folder / "report" / "index.html").read_text()
+        assert f">{tables} table{'s' * (tables != 1)}, {rankings} ranking{'s' * (rankings != 1)}." in page, name
+        assert len(re.findall(r"<article class=\"chapter\"", page)) == tables, name
+        assert page.count("Left out: 4") == (name == "broken"), name
+        assert len(page) < 2 * 2**20, name
+        data = data_of(page)
+        assert {key for chart in data["charts"].values() for key in chart["pools"]} == set(data["pool"])
+        assert not any(key.startswith("curves") for key in data["charts"])  # no table here has any
 
 
 def test_a_folder_that_is_not_there(tmp_path):

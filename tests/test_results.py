@@ -18,10 +18,13 @@ from scipy.stats import kendalltau
 import nas_methods
 from benchmark import load_space, load_table
 from benchmark.scoring.correlations import correlations
+from benchmark.scoring.interference import interference, read_interference
 from benchmark.scoring.ranking import read_ranking
 from benchmark.scoring.scores import score
 from benchmark.scoring.sides import std_spread
 from benchmark.scoring.versus import entrants, verdict
+from benchmark.simulate import simulate
+from benchmark.simulation.known import all_named
 from benchmark.spaces import costs
 from nas_methods import Task, proxies
 from tests.kept import COMPARISONS, LEDGERS, OURS, PAGE, PARTIAL, RANKINGS, RESULTS, SCORES, TABLES, VERIFIED
@@ -29,6 +32,8 @@ from tests.kept import COMPARISONS, LEDGERS, OURS, PAGE, PARTIAL, RANKINGS, RESU
 WARMED = ("bse-a17b756f2e76", "mcts-acb1907af568")  # variants of one seed, of which the page tells apart
 # the page tells of these one by one
 SEARCHED = [path for path in SCORES if not path.name.startswith(("zero_cost-", *WARMED))]
+SIMULATED = sorted((RESULTS / "simulation").glob("*.json"))
+INTERFERENCE = sorted((RESULTS / "interference").glob("*.json"))
 UNTRAINED = [path for path in RANKINGS if read_ranking(path).dataset is None]
 
 
@@ -50,6 +55,7 @@ def test_the_pages_name_all_that_git_tracks():
     read |= {RESULTS / "tables" / f"{name}.json" for name in (*TABLES, *PARTIAL)} | {
         path / "recipe.json" for path in LEDGERS
     }
+    read |= {*INTERFERENCE, *SIMULATED, *(RESULTS / "interference" / "rankings").glob("*.json")}
     elsewhere = {"records", "speed", "splits"}
     widths = RESULTS / "channels"  # read by tests/test_results_channels.py
     kept = {path for path in tracked if path.suffix == ".json" and widths not in path.parents}
@@ -648,6 +654,32 @@ def test_the_page_says_what_proxies_count():
     }
     given = zero_cost(OURS)
     assert f"Given MACs {given['swap'][0]['tau_given_macs']:.3f} and {given['nwot'][0]['tau_given_macs']:.3f}" in page
+
+
+@pytest.mark.parametrize("path", SIMULATED, ids=lambda path: path.stem)
+def test_kept_searches_in_simulated_time_are_those_of_their_command(path, tmp_path):
+    kept = json.loads(path.read_text())
+    name = {load_table(name).sha256: name for name in ("published", OURS)}[kept["table_sha256"]]
+    again = simulate(load_table(name), all_named(["all"]), runs=kept["runs"])
+    files = {file.name: file.read_bytes() for file in again.write(tmp_path)}
+    for end in (".json", ".csv"):
+        assert files[f"{path.stem}{end}"] == path.with_suffix(end).read_bytes()
+    assert f"--table {name}" in PAGE
+    assert f"{kept['runs']} searches of each optimiser" in PAGE
+
+
+@pytest.mark.parametrize("path", INTERFERENCE, ids=lambda path: path.stem)
+def test_kept_interference_is_that_of_the_trainings_beside_it(path):
+    kept = read_interference(path)
+    rankings = [read_ranking(one) for one in (path.parent / "rankings").glob("*.json")]
+
+    def trained(configs, epochs):
+        fitting = [r for r in rankings if r.options["configs"] == configs]
+        found = {r.provenance["seed"]: r for r in fitting if r.provenance["recipe"]["epochs"] == epochs}
+        return {seed: found[seed] for seed in kept.seeds}
+
+    alone = [trained([config], kept.epochs[0]) for config in kept.configs] if kept.alone else []
+    assert interference(alone, trained(list(kept.configs), kept.epochs[1])) == kept
 
 
 def test_the_page_says_which_proxies_their_seeds_decide():

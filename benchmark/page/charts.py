@@ -598,7 +598,7 @@ def interference(study: KeptInterference, published: Mapping[str, tuple[float, f
                 rows.append({"what": f"{config}, {source}", "config": config, "alone": pair[0], "together": pair[1]})
     base = alt.Chart(_data(rows))
     y = alt.Y("what:N", sort=[row["what"] for row in rows], title=None)
-    title = f"accuracy on {result.dataset}, % (here: validation half)"
+    title = "accuracy, % (here: validation half)"
     layers = [
         base.mark_rule(color=NEUTRAL, strokeWidth=2, opacity=0.6).encode(
             y=y, x=alt.X("alone:Q", title=title).scale(zero=False, padding=14), x2="together:Q"
@@ -615,7 +615,7 @@ def interference(study: KeptInterference, published: Mapping[str, tuple[float, f
         layers.append(
             marked.mark_point(filled=True, size=110, opacity=1).encode(
                 y=y, x=alt.X(f"{field}:Q", title=title), color=colour, shape=shape,
-                tooltip=["config:N", alt.Tooltip("alone:Q"), alt.Tooltip("together:Q")],
+                tooltip=["config:N", "alone:Q", "together:Q"],
             )
         )  # fmt: skip
     return _sized(alt.layer(*layers), width, 34 * len(rows) + 10)

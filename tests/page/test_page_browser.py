@@ -1,5 +1,6 @@
 """The page in a real Chromium, opened from disk without a network: charts, sorting, choosing, colours, widths."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +10,11 @@ import pytest
 
 import benchmark
 from benchmark import report
+from benchmark.scoring.correlations import correlations
+from benchmark.scoring.interference import Interference, Look
 from benchmark.scoring.ranking import Ranking, ranking_json
+from benchmark.simulate import simulate
+from benchmark.simulation.known import all_named
 from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Origin, Row
 
@@ -72,6 +77,16 @@ def page_file(tmp_path_factory):
     }
     own = [Row.of(config, seeds) for config, seeds in values.items()]
     write_table(GroundTruth.from_rows("own", SPACE, own, Origin("cifar10"), curves), out / "tables")
+    looks = (Look(1, ((0.5, -0.25), (-0.25, 0.75))),)
+    pair = Interference(
+        SPACE.name, "cifar10", ("[1,1,8]", "[6,2,2]"), (0,), (1, 2), ((80.0,), (90.0,)), ((79.0,), (85.0,)), ((1.0,), (1.0,)),
+        looks, ("paper", "0" * 12), ("a machine",),
+    )  # fmt: skip
+    (out / "interference").mkdir()
+    (out / "interference" / "pair.json").write_text(json.dumps(pair.to_dict()))
+    (out / "correlations").mkdir()
+    (out / "correlations" / "all.csv").write_text(correlations({}, [TABLE]).csv())
+    simulate(TABLE, all_named(["random_search", "local_search"]), runs=10).write(out / "simulation")
     report.main(["--out", str(out), "--formats"])
     return out / "report" / "index.html"
 
@@ -165,6 +180,14 @@ def test_a_filter_hides_what_does_not_fit(opened):
     assert not absent.first.is_visible()
 
 
+def test_a_phone_is_spared_what_was_not_run_until_it_asks(opened):
+    page = opened(380)
+    absent = page.locator(".chapter:not([hidden]) .not-run tr").first
+    assert not absent.is_visible()
+    page.locator(".chapter:not([hidden]) .absent").check()
+    assert absent.is_visible()
+
+
 def test_two_chosen_rows_have_a_verdict_and_a_third_takes_the_firsts_place(opened):
     page = opened()
     told = page.locator(".chapter:not([hidden]) .verdict")
@@ -172,7 +195,7 @@ def test_two_chosen_rows_have_a_verdict_and_a_third_takes_the_firsts_place(opene
     boxes["good"].check()
     assert "Choose another" in told.inner_text()
     boxes["poor"].check()
-    assert told.inner_text().startswith("good is better than poor")
+    assert told.inner_text().startswith("good is better than poor, also adjusted for all 6 verdicts (Holm): tau of")
     boxes[EVIL].check()
     assert not boxes["good"].is_checked()
     assert told.inner_text().startswith(f"{EVIL} is better than poor")
@@ -239,7 +262,97 @@ def test_dark_where_the_system_or_the_reader_says_so(opened):
     assert ground(light) == "rgb(255, 255, 255)"
 
 
+def test_a_page_without_a_ranking_works(chromium, tmp_path):
+    report.main(["--out", str(tmp_path), "--formats"])
+    context, heard = chromium.new_context(offline=True), []
+    page = context.new_page()
+    page.on("console", lambda message: heard.append(message.text))
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.goto((tmp_path / "report" / "index.html").as_uri())
+    ready(page)
+    assert labels(page) == ["counting MACs"]
+    page.get_by_label("compare counting MACs").check()
+    assert "Choose another row" in page.locator(".verdict").inner_text()
+    assert page.locator("#studies, #pairs, #searches").count() == 0
+    context.close()
+    assert heard == []
+
+
 def test_names_are_text_in_the_browser_too(opened):
     page = opened()
     assert EVIL in labels(page)
     assert page.locator("img").count() == 0
+
+
+def hovered(page, figure, mark):
+    """The tooltip of a mark, as {name: value}, once it has come."""
+    place = page.locator(f"figure[data-figure='{figure}']")
+    place.scroll_into_view_if_needed()
+    place.locator("svg.marks").first.wait_for()
+    place.locator(mark).first.hover(force=True)
+    page.locator("#vg-tooltip-element.visible").wait_for()
+    cells = page.locator("#vg-tooltip-element td").all_inner_texts()
+    return dict(zip((cell.rstrip(":") for cell in cells[::2]), cells[1::2], strict=True))
+
+
+def test_what_is_pointed_at_is_told(opened):
+    page = opened()
+    told = hovered(page, "configurations-published", "svg.marks .mark-symbol path[aria-label*='[6,2,2]']")
+    assert told["config"] == "[6,2,2]"
+    assert told["mean"] == "91.83"
+    told = hovered(page, "truth-published", "svg.marks .mark-symbol path")
+    assert told["label"] == "good"
+    told = hovered(page, "interference-pair", "svg.marks .mark-symbol path[aria-label*='[1,1,8]']")
+    assert (told["alone"], told["together"]) == ("80", "79")
+    page.mouse.move(0, 0)
+    page.locator("#vg-tooltip-element.visible").wait_for(state="hidden")
+
+
+def test_a_tooltip_takes_the_colours_of_the_page_and_no_markup(opened):
+    page = opened(scheme="dark")
+    figure = page.locator("figure[data-figure=truth-published]")
+    figure.locator("[data-parameter=method]").select_option(EVIL)
+    page.wait_for_timeout(300)
+    assert hovered(page, "truth-published", "svg.marks .mark-symbol path")["label"] == EVIL
+    assert page.locator("#vg-tooltip-element img").count() == 0
+    ground = page.evaluate("getComputedStyle(document.getElementById('vg-tooltip-element')).backgroundColor")
+    assert ground == "rgb(23, 28, 35)"
+
+
+def test_a_legend_entry_alone_keeps_its_line(opened):
+    page = opened()
+    figure = page.locator("figure[data-figure='simulation-published-macs']")
+    figure.scroll_into_view_if_needed()
+    figure.locator("svg.marks").wait_for()
+
+    def strengths():
+        lines = figure.locator("svg.marks .mark-line path").all()
+        return sorted({line.get_attribute("opacity") or "1" for line in lines})
+
+    before = strengths()
+    figure.locator("svg.marks .role-legend-label text", has_text="local_search").click(force=True)
+    page.wait_for_timeout(300)
+    assert before != strengths()
+    assert "0.15" in strengths()
+
+
+def test_a_print_has_every_chart_and_all_that_is_folded(opened):
+    page = opened(1000)
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    for one in page.locator("main details").all():
+        if one.is_visible() and not one.evaluate("it => !!it.closest('.vega-embed')"):
+            assert one.evaluate("it => it.open")
+    charts = [chart for chart in page.locator(".chart").all() if chart.is_visible()]
+    assert len(charts) >= 10
+    assert all(chart.locator("svg.marks").count() == 1 for chart in charts)
+    assert not page.locator(".controls").first.is_visible()
+    for table in page.locator("table").all():  # every column that is printed has its head
+        if table.is_visible():
+            printed = "(it, i) => [...it.rows[i].cells].filter((cell) => cell.getClientRects().length).length"
+            assert table.evaluate(f"it => ({printed})(it, 0)") == table.evaluate(f"it => ({printed})(it, 1)")
+    keep = os.environ.get("NASBENCH_POOLING_SCREENSHOTS")
+    if keep:
+        page.pdf(path=str(Path(keep) / "page.pdf"))
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details.meaning[open]").count() == 0

@@ -168,7 +168,11 @@
       }
     }
     find.addEventListener("input", filter);
-    if (absent) absent.addEventListener("change", filter);
+    if (absent) {
+      absent.checked = !matchMedia("(max-width: 900px)").matches; // on a phone they are a screen after the other
+      absent.addEventListener("change", filter);
+      filter();
+    }
 
     const told = board.querySelector(".verdict");
     const verdicts = data.verdicts[board.closest(".chapter").dataset.table];
@@ -267,9 +271,13 @@
   });
   dress();
 
+  // What was folded is folded again, also where a browser says twice that it is about to print.
   window.addEventListener("beforeprint", () => all("details").forEach((one) => {
-    one.dataset.was = one.open ? "open" : "closed";
+    one.dataset.was ??= one.open ? "open" : "closed";
     if (!one.closest(".vega-embed")) one.open = true;
   }));
-  window.addEventListener("afterprint", () => all("details").forEach((one) => { one.open = one.dataset.was === "open"; }));
+  window.addEventListener("afterprint", () => all("details").forEach((one) => {
+    one.open = one.dataset.was === "open";
+    delete one.dataset.was;
+  }));
 })();
