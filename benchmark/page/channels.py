@@ -178,7 +178,7 @@ def _whole(rows: Sequence[Mapping[str, Any]], key: str) -> Any:
     import altair as alt
 
     last = max((row[key] for row in rows), default=1)
-    return alt.Axis(values=list(range(1, last + 1, -(-last // 12))))
+    return alt.Axis(values=list(range(1, last + 1, -(-last // 12))), format="d")
 
 
 def ranks(found: Sequence[Searched], width: Any = 520) -> Any:
