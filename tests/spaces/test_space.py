@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -287,3 +288,26 @@ def test_whether_a_space_holds_something_is_answered_however_it_is_written():
         assert one in space
     for other in ("[9,9,9]", "[4,3", (4, 3), [], {}, None, 3, "", space.along((0, 1, 0, 1, 0, 1, 0, 1, 0, 1)), space):
         assert other not in space
+
+
+@pytest.mark.parametrize(
+    ("call", "works"),
+    [
+        (lambda space: space.select(5), "space.select(['1-36'])"),
+        (lambda space: space.select(None), "space.select(['1-36'])"),
+        (lambda space: space.select("12"), "space.select(['1-36'])"),  # and not configurations 1 and 2
+        (lambda space: space.select([1, 2]), "space.select(['7', '[4,3,3]'])"),
+        (lambda space: space.architecture(5), "space.architecture('[4,3,3]')"),
+        (lambda space: space.architecture(None), "space.architecture('[4,3,3]')"),
+        (lambda space: space["[4,3,3]"], "space.index('[4,3,3]')"),
+        (lambda space: space[space.default], "space.index('[4,3,3]')"),
+        (lambda space: space.at("16"), "a multiple of 4 pixels"),
+        (lambda space: space.at(-4), "a multiple of 4 pixels"),
+        (lambda space: Config(5), "Config((4, 3, 3))"),
+        (lambda space: Config("[4,3,3]"), "Config((4, 3, 3))"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_told_the_call_that_works(call, works):
+    with pytest.raises(UsageError, match=re.escape(works)) as caught:
+        call(load_space())
+    assert "\n" not in str(caught.value)
