@@ -11,7 +11,7 @@ The house has floors, and imports run down only:
     training  scoring                                          training needs torch, scoring does not
     datasets  tables
     running  spaces                                            processes, Slurm, files; configurations, costs, networks
-    recipe  datasheets  cli  provenance  streams  errors       small, used by all
+    recipe  datasheets  cli  provenance  streams  given  files  output  errors      small, used by all
 
 This module is the light end of it: names are loaded when first used, and none of them needs torch.
 

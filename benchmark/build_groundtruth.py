@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmark import cli, provenance
@@ -247,12 +248,17 @@ def _slurm_lines(build: Build, queue: cluster.Queue, tasks: list[cluster.Queued]
         costs.path_macs(ledger.space, left[name].config.path) for task in tasks for name in task.names if name in left
     )
     records = [(costs.path_macs(ledger.space, run.config.path), ledger.read(run)) for run in state["done"]]
-    macs = sum(each for each, _ in records)
-    if macs and running and work:
-        seconds = sum(record["timings"]["seconds"] for _, record in records if record)
-        lines[0] += f"; about {cli.readable(seconds / macs * work / len(running))} left, {len(running)} runs at once"
+    if records and running and work:
+        rates = [record["timings"]["seconds"] / macs for macs, record in records if record]
+        lines[0] += f"; {_time_left(rates, work / len(running))} left, {len(running)} runs at once"
     lines[0] = f"on Slurm: {len(records)} done, {lines[0]}"
     return lines
+
+
+def _time_left(rates: Sequence[float], work: float) -> str:
+    """How long so many MACs take, as a range: at the middle one of the runs' rates, seconds per MAC, to the slowest tenth's."""
+    slow = sorted(rates)[-(-len(rates) * 9 // 10) - 1]
+    return " to ".join(dict.fromkeys(cli.readable(rate * work) for rate in (median(rates), max(median(rates), slow))))
 
 
 def _missing(ledger: Ledger, runs: list[Run]) -> list[Run]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from benchmark import output
-from benchmark.errors import Failure, UsageError, choices, nearest
+from benchmark.errors import Failure, UsageError, choices, in_a_line, nearest
 from benchmark.given import plain_number, values_of
 
 ENGINES = ("auto", "compiled", "graph", "eager")  # of benchmark.training.engine, which needs torch
@@ -27,14 +27,16 @@ LOADERS = ("resident", "torchvision", "ffcv")  # of benchmark.datasets.loaders, 
 READER_LEFT = 128 + 13  # what a shell says of a tool that SIGPIPE ended
 
 _FOLDERS = ("--out", "--data")
+_REPEATABLE = (argparse._AppendAction, argparse._CountAction)  # actions that keep every value; extending is appending
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but strict (no abbreviations) and with errors of one line."""
+    """argparse, but strict (no abbreviations, no flag twice) and with errors of one line."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
+        self._given: set[str] = set()
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
@@ -47,8 +49,18 @@ class Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             raise argparse.ArgumentError(action, f"'{value}' is unknown: {choices(value, action.choices)}")
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """argparse's own, called once for each flag given, which would take the last of two without a word."""
+        if action.option_strings and not isinstance(action, _REPEATABLE):
+            if action.dest in self._given:
+                several = " with all its values" if action.nargs in ("+", "*") else ""
+                raise argparse.ArgumentError(action, f"given twice: give it once{several}")
+            self._given.add(action.dest)
+        return super()._get_values(action, arg_strings)
+
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
-        """The namespace. Raises UsageError naming the first unknown flag and listing the known ones."""
+        """The namespace. Raises UsageError for a flag given twice, and for the first unknown one, listing the known ones."""
+        self._given.clear()
         namespace, unknown = self.parse_known_args(argv)
         if unknown:
             known = sorted({a.option_strings[0] for a in self._actions if a.option_strings} - {"-h"})
@@ -288,8 +300,8 @@ def print_json(value: Any) -> None:
 def _one_line(error: Exception) -> str:
     """What a message quotes (a flag, a file's name) may hold line breaks."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None and error.filename2 is None:
-        return " ".join(f"{error.filename}: {error.strerror}".splitlines())
-    return " ".join(str(error).splitlines())
+        return in_a_line(Failure(f"{error.filename}: {error.strerror}"))
+    return in_a_line(error)
 
 
 def command(main: Callable[[Sequence[str] | None], int]) -> NoReturn:

@@ -1,8 +1,10 @@
 """The two ways in which a command can end badly, and how a name that is not known is put right."""
 
+import re
 from collections.abc import Iterable
 
-MOST_OF_A_TEXT = 2000  # characters of what somebody else's exception says
+MOST_OF_A_TEXT = 2000  # characters of a message
+MOST_OF_A_WORD = 400  # characters of what it quotes, such as a value without a space or a file's path
 
 
 class UsageError(ValueError):
@@ -17,13 +19,21 @@ class Failure(RuntimeError):
 
 
 def in_a_line(error: BaseException) -> str:
-    """The text of an exception that anybody's code raised, in one line that is not without end."""
+    """The text of an exception, whoever's code raised it, in one line that is not without end.
+
+    What is too long loses its middle: a message names the value first and the way out last.
+    """
     try:
         text = str(error)
     except Exception as own:  # its own __str__ fails
         text = f"its text cannot be had, {type(own).__name__}"
-    line = " ".join(text[: 10 * MOST_OF_A_TEXT].split())
-    return line if len(line) <= MOST_OF_A_TEXT else f"{line[:MOST_OF_A_TEXT]} ..."
+    line = " ".join(text.splitlines())
+    words = re.sub(rf"\S{{{MOST_OF_A_WORD},}}", lambda word: _without_middle(word[0], MOST_OF_A_WORD), line)
+    return _without_middle(words, MOST_OF_A_TEXT)
+
+
+def _without_middle(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-(most // 2) :]}"
 
 
 def nearest(name: str, valid: Iterable[str], cutoff: float = 0.7) -> str:

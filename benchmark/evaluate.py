@@ -146,8 +146,6 @@ def _main(words: list[str]) -> int:
     options = arguments(method).parse(words)
     if bare:
         cli.say(f"no --method, --scores or --list given: --method {DEFAULT_METHOD}")
-    if (options.method or None) != name:
-        raise UsageError("--method is given twice: evaluate one method at a time")
     if options.list:
         return _list(options.json)
     if not (name or options.scores):

@@ -242,78 +242,124 @@ def mixture_gradient(
 def search(method: Method, task: Task) -> Ranking:
     """Trains the weights and their mixture in turn, then scores every configuration by the mixture alone.
 
-    The result depends on the method's options, recipe, seed, data and device alone, not on interruptions. Raises Stopped at a checkpoint when asked to stop, Failure if a loss is no longer finite.
+    The result depends on the method's options, recipe, seed, data and device alone, not on interruptions.
+    Raises Stopped at a checkpoint when asked to stop, Failure if a loss is no longer finite.
     """
-    recipe, space, train = task.recipe, task.space, task.data.train
-    device = torch.device(task.device)
-    torch.set_num_threads(recipe.threads)
-    # What torch.compile makes cannot be differentiated twice; recorded as it is written, it can.
-    engine = "graph" if method.second_order and task.engine == "compiled" else task.engine
-    (learner,) = make_learners([MultiResolution(method.network(task))], recipe, device, engine)
-    alpha = Alpha(method, space.depth - 1, len(space.sizes), device)
-    iterations = recipe.epochs * train.steps
-    snapshot_every = max(1, math.ceil(recipe.epochs / SNAPSHOTS))
-
-    iteration, loss_sum, seconds = 0, 0.0, 0.0
-    history: dict[str, list[Any]] = {"validation_loss": [], "weights": [], "curve": []}
-    clock: list[float] = []  # seconds at each point of the curve
-    stamp = {"method": repr(method), "recipe": recipe.hash, "seed": task.seed} | dict(task.data.provenance)
-    keeper = Checkpoint(task.checkpoint, stamp)
-    if saved := keeper.load():
-        learner.restore(saved["learner"])
-        alpha.restore(saved["alpha"])
-        iteration, loss_sum, seconds = saved["iteration"], saved["loss_sum"], saved["seconds"]
-        history, clock = saved["history"], saved["clock"]
-    began = time.monotonic() - seconds
-
-    def keep() -> None:
-        state = {"learner": learner.state(), "alpha": alpha.state(), "iteration": iteration, "loss_sum": loss_sum}
-        keeper.save(state | {"seconds": time.monotonic() - began, "history": history, "clock": clock})
-
-    batch = min(recipe.batch_size, len(train))
-    feed = Feed(task)
-    while iteration < iterations:
-        rate = learning_rate(recipe, iteration, iterations)
-        here = feed.train(iteration)
-        ahead = (here, rate) if method.second_order else None
-        validation_loss, gradient = mixture_gradient(learner, alpha.weights, feed.validation(iteration), ahead)
-        alpha.step(gradient)
-        train_loss, _ = learner.learn(*here, alpha.weights.detach(), rate)
-        losses = float(validation_loss), float(train_loss)
-        for loss in losses:
-            if not math.isfinite(loss):
-                raise Failure(f"the loss is {loss} in iteration {iteration + 1}; try a lower --lr")
-        loss_sum += losses[0]
-        epoch, within = divmod(iteration, train.steps)
-        iteration += 1
-        if within + 1 == train.steps:
-            history["validation_loss"].append(loss_sum / train.steps)
-            loss_sum = 0.0
-            if epoch % snapshot_every == 0 or iteration == iterations:
-                likely = alpha.likely()
-                history["weights"].append(np.exp(likely).round(5).tolist())
-                history["curve"].append(
-                    {"epoch": epoch + 1, "images": iteration * batch, "scores": scores(likely, space)}
-                )
-                clock.append(round(time.monotonic() - began, 3))
-        task.progress(iteration / iterations, {"epoch": epoch + 1, "images": iteration * batch})
-        if task.stop():
-            keep()
-            raise Stopped
-        if keeper.due or (within + 1 == train.steps and keeper.affordable):  # a death without notice costs little
-            keep()
-
-    likely = alpha.likely()
+    torch.set_num_threads(task.recipe.threads)
+    stand = _Stand(method, task)
+    while stand.iteration < stand.iterations:
+        stand.train()
+        stand.tell()
+        stand.keep()
+    likely = stand.alpha.likely()
+    find = (0, *likely.argmax(axis=1).tolist())  # ties go to the higher resolution
+    timings = {"seconds": round(stand.seconds, 3), "curve": stand.clock}
     return Ranking(
-        space.name,
-        tuple(scores(likely, space)),
-        pick=str(space.along((0, *likely.argmax(axis=1).tolist()))),  # ties go to the higher resolution
-        history=history | {"images": iterations * batch},
-        provenance={
-            "engine": learner.engine,
-            "timings": {"seconds": round(time.monotonic() - began, 3), "curve": clock},
-        },
+        task.space.name,
+        tuple(scores(likely, task.space)),
+        pick=str(task.space.along(find)),
+        history=stand.history | {"images": stand.iterations * stand.batch},
+        provenance={"engine": stand.learner.engine, "timings": timings},
     )
+
+
+class _Stand:
+    """Where a search stands, all of which a checkpoint keeps, and what one iteration moves of it.
+
+    learner    the weights of all branches
+    alpha      their mixture
+    iteration  how many are done
+    losses     the sum of the validation losses in this epoch
+    history    curves for the figures
+    clock      seconds at each point of the scores' curve
+    """
+
+    def __init__(self, method: Method, task: Task) -> None:
+        recipe, space, train = task.recipe, task.space, task.data.train
+        self.method, self.task = method, task
+        self.iterations = recipe.epochs * train.steps
+        self.batch = min(recipe.batch_size, len(train))
+        self.feed = Feed(task)
+
+        device = torch.device(task.device)
+        # What torch.compile makes cannot be differentiated twice; recorded as it is written, it can.
+        engine = "graph" if method.second_order and task.engine == "compiled" else task.engine
+        (self.learner,) = make_learners([MultiResolution(method.network(task))], recipe, device, engine)
+        self.alpha = Alpha(method, space.depth - 1, len(space.sizes), device)
+        self.iteration, self.losses = 0, 0.0
+        self.history: dict[str, list[Any]] = {"validation_loss": [], "weights": [], "curve": []}
+        self.clock: list[float] = []
+        stamp = {"method": repr(method), "recipe": recipe.hash, "seed": task.seed} | dict(task.data.provenance)
+        self.keeper = Checkpoint(task.checkpoint, stamp)
+        saved = self.keeper.load()
+        if saved:
+            self.learner.restore(saved["learner"])
+            self.alpha.restore(saved["alpha"])
+            self.iteration, self.losses = saved["iteration"], saved["loss_sum"]
+            self.history, self.clock = saved["history"], saved["clock"]
+        self.began = time.monotonic() - (saved["seconds"] if saved else 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """What the search took, over all attempts if there were several."""
+        return time.monotonic() - self.began
+
+    @property
+    def epoch_ended(self) -> bool:
+        return self.iteration % self.task.data.train.steps == 0
+
+    def train(self) -> None:
+        """One iteration: a step of the mixture, one of the weights; after an epoch's last one, continue the curves."""
+        rate = learning_rate(self.task.recipe, self.iteration, self.iterations)
+        here = self.feed.train(self.iteration)
+        ahead = (here, rate) if self.method.second_order else None
+        validation = self.feed.validation(self.iteration)
+        validation_loss, gradient = mixture_gradient(self.learner, self.alpha.weights, validation, ahead)
+        self.alpha.step(gradient)
+        train_loss, _ = self.learner.learn(*here, self.alpha.weights.detach(), rate)
+        for loss in (float(validation_loss), float(train_loss)):
+            if not math.isfinite(loss):
+                raise Failure(f"the loss is {loss} in iteration {self.iteration + 1}; try a lower --lr")
+        self.losses += float(validation_loss)
+        self.iteration += 1
+        if self.epoch_ended:
+            self._end_epoch(self.iteration // self.task.data.train.steps)
+
+    def _end_epoch(self, epochs: int) -> None:
+        """epochs: how many are done."""
+        self.history["validation_loss"].append(self.losses / self.task.data.train.steps)
+        self.losses = 0.0
+        every = max(1, math.ceil(self.task.recipe.epochs / SNAPSHOTS))
+        if (epochs - 1) % every == 0 or self.iteration == self.iterations:
+            likely = self.alpha.likely()
+            self.history["weights"].append(np.exp(likely).round(5).tolist())
+            point = {"epoch": epochs, "images": self.iteration * self.batch, "scores": scores(likely, self.task.space)}
+            self.history["curve"].append(point)
+            self.clock.append(round(self.seconds, 3))
+
+    def tell(self) -> None:
+        """Progress."""
+        epoch = -(-self.iteration // self.task.data.train.steps)
+        self.task.progress(self.iteration / self.iterations, {"epoch": epoch, "images": self.iteration * self.batch})
+
+    def keep(self) -> None:
+        """Keeps a checkpoint where one is due, or where the search is asked to stop. Raises Stopped then."""
+        stopped = self.task.stop()
+        # A death without notice costs little.
+        if stopped or self.keeper.due or (self.epoch_ended and self.keeper.affordable):
+            self.keeper.save(
+                {
+                    "learner": self.learner.state(),
+                    "alpha": self.alpha.state(),
+                    "iteration": self.iteration,
+                    "loss_sum": self.losses,
+                    "seconds": self.seconds,
+                    "history": self.history,
+                    "clock": self.clock,
+                }
+            )
+        if stopped:
+            raise Stopped
 
 
 def scores(likely: np.ndarray, space: PoolingSpace) -> list[float]:

@@ -577,3 +577,16 @@ def test_a_file_system_without_locks_and_hard_links_gets_the_same_table(undistur
     assert done.returncode == 0, done.stderr
     assert table_files(tmp_path / "out") == table_files(undisturbed)
     assert left_over(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ([1.0], "10 min"),
+        ([1.0, 1.0, 1.0], "10 min"),
+        ([1.0] * 17 + [3.0, 3.0, 9.0], "10 min to 30 min"),  # one node of many is slow, and another is no measure
+        ([1.0, 7.0], "40 min to 70 min"),
+    ],
+)
+def test_how_long_slurm_still_takes_is_a_range_from_the_middle_run_to_the_slowest(rates, said):
+    assert build_groundtruth._time_left(rates, 600.0) == said

@@ -22,7 +22,8 @@ from benchmark.search import Search
 from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Origin, Row
 from nas_methods import stamps
-from tests.machine import FAST, PRECISION
+from tests.flags import instead
+from tests.machine import FAST
 from tests.turns import ended
 
 SPACE = load_space()
@@ -41,8 +42,6 @@ SMALL = [
     "64",
     "--eval-images",
     "32",
-    "--precision",
-    PRECISION,
 ]
 SMALL += ["--batch-size", "32", "--calibration-images", "32", "--precision", "fp32", "--threads", "1"]
 
@@ -331,8 +330,8 @@ def test_a_line_break_in_a_flag_makes_no_second_line(refused):
 
 
 def test_more_images_than_there_are_is_said_before_any_training(refused, tmp_path):
-    words = [*SMALL, "--table", table_at(tmp_path / "t"), "--out", tmp_path / "out"]
-    assert "5000 images" in refused("--method", "spos", *words, "--train-images", 5000)
+    words = [*instead(SMALL, "--train-images", "5000"), "--table", table_at(tmp_path / "t"), "--out", tmp_path / "out"]
+    assert "5000 images" in refused("--method", "spos", *words)
     assert not (tmp_path / "out" / "rankings").exists()
 
 
@@ -802,7 +801,15 @@ class Method(Sampler):
 def test_a_search_of_edited_code_neither_resumes_nor_passes_for_the_old_one(tmp_path, environment, capfd, monkeypatch):
     monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *_: FAST)
     table, method = table_at(tmp_path / "tables"), tmp_path / "mine.py"
-    words = ["--method", str(method), *SMALL, "--epochs", "3", "--table", str(table), "--out", str(tmp_path / "out")]
+    words = [
+        "--method",
+        str(method),
+        *instead(SMALL, "--epochs", "3"),
+        "--table",
+        str(table),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     edited = FAITHFUL.replace("integers(36)", "integers(35)")
     method.write_text(FAITHFUL)
     script = tmp_path / "hasty.py"

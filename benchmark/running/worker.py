@@ -142,6 +142,6 @@ def unblock(numbers: Sequence[int]) -> None:
 def _one_line(error: BaseException) -> str:
     """Why an item failed; for errors that are not meant for users, also where."""
     if isinstance(error, (UsageError, Failure, Spoiled)):
-        return " ".join(str(error).split())
+        return in_a_line(error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     return " ".join(f"{type(error).__name__}: {in_a_line(error)} ({last.filename}, line {last.lineno})".split())

@@ -66,8 +66,11 @@ class Ranking:
             raise UsageError(
                 f"{str(self.scores)[:80]!r} are no scores: give {len(space)} numbers, one per configuration"
             )
-        given = tuple(Decimal(plain_number(s)) if isinstance(s, str) else s for s in self.scores)
-        object.__setattr__(self, "scores", tuple(map(_float, given)))
+        try:
+            given = tuple(Decimal(plain_number(s)) if isinstance(s, str) else s for s in self.scores)
+            object.__setattr__(self, "scores", tuple(map(_float, given)))
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"a score that is no number ({error}): give {len(space)} numbers") from None
         if len(self.scores) != len(space):
             raise UsageError(f"a ranking of {space.name} needs {len(space)} scores, not {len(self.scores)}")
         for config, score in zip(space, self.scores, strict=True):
@@ -191,6 +194,8 @@ def read_scores(path: Path | str, space: PoolingSpace) -> Ranking:
     Raises UsageError, naming file and line, for anything that is not one finite score per configuration, and for a
     comment that looks like one of these two and cannot be read.
     """
+    if not isinstance(path, str | Path) or not isinstance(space, PoolingSpace):
+        raise UsageError("scores are read from a file, for a space: read_scores('scores.csv', benchmark.load_space())")
     path = Path(path)
     said: dict[str, str] = {}
     lines: list[str] = []

@@ -33,6 +33,8 @@ class Config:
     layers: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if isinstance(self.layers, str) or not hasattr(self.layers, "__iter__"):
+            raise UsageError(f"{repr(self.layers)[:80]} are no layers: write Config((4, 3, 3)), or parse '[4,3,3]'")
         whole = all(hasattr(n, "__index__") and not isinstance(n, bool) for n in self.layers)
         object.__setattr__(self, "layers", tuple(map(index, self.layers)) if whole else tuple(self.layers))
         if not self.layers or not whole or min(self.layers) < 1:
@@ -196,7 +198,7 @@ class PoolingSpace:
         if side is None or self.backbone is None or side == self.backbone.side:
             return self
         whole = self.backbone.side // self.sizes[-1]  # pixels of the image for one of the smallest map
-        if side % whole:
+        if not isinstance(side, int) or side < 1 or side % whole:
             raise UsageError(f"side is {side}: images of {self.name} have a multiple of {whole} pixels")
         sizes = tuple(size * side // self.backbone.side for size in self.sizes)
         return replace(self, sizes=sizes, backbone=replace(self.backbone, side=side))
@@ -232,6 +234,10 @@ class PoolingSpace:
         return iter(self.configs)
 
     def __getitem__(self, index: int) -> Config:
+        if not (isinstance(index, slice) or hasattr(index, "__index__")):
+            raise UsageError(
+                f"{repr(index)[:80]} is no position: write space.index('{self.default}') for the one it has"
+            )
         return self.configs[index]
 
     def __contains__(self, config: Any) -> bool:
@@ -268,6 +274,8 @@ class PoolingSpace:
 
         Raises UsageError for the rest.
         """
+        if not isinstance(text, str):
+            raise UsageError(f"{repr(text)[:80]} is no text: write space.architecture('{self.default}')")
         one = r"[1-9]\d{0,3}(?:x[1-9]\d{0,3})?"
         if re.fullmatch(rf"{one}(?:,{one}){{{self.depth - 2}}}", text, re.ASCII) and self.depth > 2:
             sides = [[int(side) for side in size.split("x")] for size in text.split(",")]
@@ -287,7 +295,11 @@ class PoolingSpace:
         Raises UsageError naming the first text that is none of these.
         """
         chosen: set[Config] = set()
+        if isinstance(texts, str) or not hasattr(texts, "__iter__"):
+            raise UsageError(f"{repr(texts)[:80]} is no list of texts: write space.select(['1-{len(self)}'])")
         for text in texts:
+            if not isinstance(text, str):
+                raise UsageError(f"{repr(text)[:80]} is no text: write space.select(['7', '{self.default}'])")
             if match := re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", text.strip(), re.ASCII):
                 first, last = int(match[1]), int(match[2] or match[1])
                 if not 1 <= first <= last <= len(self):

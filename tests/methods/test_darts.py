@@ -26,6 +26,7 @@ from benchmark.spaces import networks
 from benchmark.spaces.space import Backbone, Config, PoolingSpace
 from benchmark.training.engine import Learner
 from nas_methods.darts import Alpha, Method, MultiResolution, mixture_gradient, mixture_macs, scores, search
+from tests.flags import instead
 from tests.machine import FAST
 
 CPU = torch.device("cpu")
@@ -388,7 +389,7 @@ def test_killed_and_started_again_the_command_ranks_alike(tmp_path, environment,
     monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *_: FAST)
     script = tmp_path / "hasty.py"
     script.write_text(HASTY)
-    small = [*SMALL, "--batch-size", "4", "--train-images", "12", "--eval-images", "4", "--method", "darts"]
+    small = [*instead(SMALL, "--batch-size", "4", "--train-images", "12", "--eval-images", "4"), "--method", "darts"]
     words = [*small, "--table", str(table_at(tmp_path / "tables")), "--out"]
     process = subprocess.Popen([sys.executable, script, *words, str(tmp_path / "killed")], env=environment)
     try:

@@ -16,7 +16,9 @@ from benchmark.errors import UsageError
 from benchmark.running import launch, worker
 from benchmark.scoring import race
 from benchmark.tables.published import BEST, DEFAULT, ROWS, Published, Variant
+from tests.flags import instead
 from tests.machine import FAST
+from tests.turns import ended
 
 # A method that trains nothing but says what it would cost, and keeps a diary.
 PLANTED = """
@@ -58,7 +60,7 @@ def here(function, items, workers, *, deadline, **_):
     for position, item in enumerate(items):
         if deadline is None or time.monotonic() < deadline:
             try:
-                if function(item, lambda news: None, lambda: False):
+                if ended(worker.in_steps(function(item, lambda news: None, lambda: False))):
                     outcome.done.append(position)
             except Exception as error:
                 outcome.failed[position] = worker._one_line(error)
@@ -77,7 +79,9 @@ def start(tmp_path, monkeypatch, capsys):
             (tmp_path / f"{name}.py").write_text(text)
         monkeypatch.setattr(nas_methods, "available", lambda: tuple(str(tmp_path / f"{name}.py") for name in methods))
         capsys.readouterr()
-        code = evaluate.main(["--method", "all", *SMALL, "--table", str(table), "--out", str(tmp_path / "out"), *words])
+        code = evaluate.main(
+            instead(["--method", "all", *SMALL, "--table", str(table), "--out", str(tmp_path / "out")], *words)
+        )
         said = capsys.readouterr()
         return code, said.out.replace(f"{tmp_path}/", ""), said.err.replace(f"{tmp_path}/", "")
 
@@ -257,7 +261,6 @@ def test_interrupted_it_says_how_to_go_on_and_then_does(tmp_path, environment):
         ("--dataset cifar10", "made on synthetic, the search would see cifar10"),
         ("--train-images 5000", "5000 images"),
         ("--device tpu", "choose from auto, cpu, cuda"),
-        ("--method macs", "given twice"),
     ],
 )
 def test_what_is_wrong_for_all_is_said_once_and_nothing_begins(start, tmp_path, words, said):

@@ -210,3 +210,16 @@ def test_scores_of_another_space(tmp_path):
 def test_public_names():
     assert benchmark.Ranking is Ranking
     assert benchmark.read_scores is read_scores
+
+
+@pytest.mark.parametrize("score", [None, "a", object(), [1]])
+def test_scores_that_are_no_numbers_are_refused_in_a_line(score):
+    with pytest.raises(UsageError, match=r"a score that is no number .*: give 36 numbers") as caught:
+        Ranking("resnet20-cifar10", [score] * 36)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [(5, load_space()), (None, load_space()), ("scores.csv", "resnet20-cifar10")])
+def test_reading_scores_of_what_is_no_file_says_the_call_that_works(given):
+    with pytest.raises(UsageError, match=r"read_scores\('scores.csv', benchmark.load_space\(\)\)"):
+        read_scores(*given)

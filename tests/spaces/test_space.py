@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -306,3 +307,26 @@ def test_smoke_is_two_minutes_of_one_core(name):
     scored = len(space) * (search.eval_images + search.calibration_images)
     assert (trained + scored) * mean(space.configs, search.side) < two_minutes
     assert search.eval_images >= 16  # of fewer, all 560 might be equally right, which is no ranking
+
+
+@pytest.mark.parametrize(
+    ("call", "works"),
+    [
+        (lambda space: space.select(5), "space.select(['1-36'])"),
+        (lambda space: space.select(None), "space.select(['1-36'])"),
+        (lambda space: space.select("12"), "space.select(['1-36'])"),  # and not configurations 1 and 2
+        (lambda space: space.select([1, 2]), "space.select(['7', '[4,3,3]'])"),
+        (lambda space: space.architecture(5), "space.architecture('[4,3,3]')"),
+        (lambda space: space.architecture(None), "space.architecture('[4,3,3]')"),
+        (lambda space: space["[4,3,3]"], "space.index('[4,3,3]')"),
+        (lambda space: space[space.default], "space.index('[4,3,3]')"),
+        (lambda space: space.at("16"), "a multiple of 4 pixels"),
+        (lambda space: space.at(-4), "a multiple of 4 pixels"),
+        (lambda space: Config(5), "Config((4, 3, 3))"),
+        (lambda space: Config("[4,3,3]"), "Config((4, 3, 3))"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_told_the_call_that_works(call, works):
+    with pytest.raises(UsageError, match=re.escape(works)) as caught:
+        call(load_space())
+    assert "\n" not in str(caught.value)
