@@ -306,7 +306,8 @@ def test_smoke_is_two_minutes_of_one_core(name):
     trained = 4 * search.epochs * search.train_images * 4  # by a mixture of four, with a reward for each image
     scored = len(space) * (search.eval_images + search.calibration_images)
     assert (trained + scored) * mean(space.configs, search.side) < two_minutes
-    assert search.eval_images >= 16  # of fewer, all 560 might be equally right, which is no ranking
+    by_chance = len(space) * search.eval_images / space.classes
+    assert by_chance > 8  # right answers: with none at all, scores would be equal, which is no ranking
 
 
 @pytest.mark.parametrize(
