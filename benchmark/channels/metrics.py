@@ -58,6 +58,8 @@ def _noise(eigenvalues: np.ndarray, alpha: float, x_bar: float, tolerance: float
     """The variance of the noise that minimises the free energy; eigenvalues (L,): s^2 / M, descending.
 
     tolerance: how exactly; None: to 1e-8 of its lower bound, as in the original (which searches in multiples of it).
+    By a bounded search for one minimum, again as there: where the energy has a second one, mostly at the upper bound of a
+    matrix that is nearly all noise, it need not be the lower of the two, and the rank may differ by it.
     """
     from scipy.optimize import minimize_scalar
 
