@@ -144,6 +144,7 @@ def test_query_score_simulate_and_report_work_where_torch_is_broken(tmp_path, en
     assert "407 alike" in run("-m", "benchmark", "compare", "published", OURS)
     simulated = run("-m", "benchmark", "simulate", "--table", OURS, "--runs", "10", "--json")
     assert json.loads(simulated)["random_search_draws_to_best"] == 18.5
+    assert "published.tidy.csv" in run("-m", "benchmark", "export", "published", "--out", "exported")
     (tmp_path / "results" / "rankings").mkdir(parents=True)
     kept = next((ROOT / "results" / "rankings").glob("macs-*.json"))
     (tmp_path / "results" / "rankings" / kept.name).write_bytes(kept.read_bytes())

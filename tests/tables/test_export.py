@@ -42,6 +42,7 @@ def test_a_table_of_means_has_a_row_per_configuration(tmp_path):
 
 
 def test_seeds_without_curves_and_spaces_without_macs(tmp_path):
+    pytest.importorskip("xarray")
     space = load_space("resnet18-imagenet")
     rows = [Row.of(config, {4: 50.0 + i, 7: 51.5 + i}) for i, config in enumerate(space)]
     table = GroundTruth.from_rows("plain", space, rows, Origin("imagenet", recipe={"epochs": 90}))
@@ -106,6 +107,7 @@ def test_the_same_table_is_exported_to_the_same_bytes(tmp_path):
 
 
 def test_axes_have_names_and_what_is_not_there_is_nan():
+    pytest.importorskip("xarray")
     table = load_table(OURS)
     array = table.to_xarray()
     assert dict(array.sizes) == {"config": 36, "seed": 6, "epoch": 10, "metric": 4}
