@@ -15,10 +15,10 @@ from scipy.stats import kendalltau
 import nas_methods
 from benchmark import cli, evaluate, load_space, load_table
 from benchmark.errors import UsageError
+from benchmark.jobs.search import Search
 from benchmark.recipe import SearchRecipe
 from benchmark.running.worker import Spoiled
 from benchmark.scoring.ranking import read_ranking
-from benchmark.search import Search
 from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Origin, Row
 from nas_methods import stamps

@@ -6,6 +6,7 @@ import pytest
 
 from benchmark import cli, evaluate, load_space
 from benchmark.errors import UsageError
+from benchmark.jobs import carrying
 from benchmark.scoring.interference import read_interference
 from benchmark.scoring.ranking import read_ranking
 from tests.machine import FAST
@@ -28,7 +29,7 @@ def here(monkeypatch):
         return None
 
     in_process.calls = []
-    monkeypatch.setattr(evaluate, "_search", in_process)
+    monkeypatch.setattr(carrying, "search_here", in_process)
     monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *a: FAST)
     return in_process
 
