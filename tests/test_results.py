@@ -422,6 +422,17 @@ def test_the_page_says_why_mcts_ranks_backwards():
 # --- our own table ---
 
 
+FIRST_LOOKS = [ledger for ledger in LEDGERS if not ledger.name.startswith("resnet20-cifar10-")]
+
+
+@pytest.mark.parametrize("ledger", FIRST_LOOKS, ids=lambda path: path.name)
+def test_the_page_says_what_other_spaces_came_to(ledger):
+    found = sorted(cells(RESULTS / "tables" / f"{ledger.name}.csv"))
+    rows = [f"| {config} | {accuracy:.2f} |" for (config, seed), accuracy in found]
+    assert [seed for (_, seed), _ in found] == [0, 0, 0]
+    assert "\n".join([f"| `{ledger.name}` {rows[0]}", *(f"| {row}" for row in rows[1:])]) in PAGE
+
+
 def test_our_table_is_found_by_its_name_and_no_table_is_without_a_ledger():
     assert load_table(OURS).complete
     assert all((RESULTS / "tables" / f"{name}.json").is_file() for name in TABLES)
