@@ -121,6 +121,11 @@ def arguments(method: type[Any] | None = Everything) -> cli.Parser:
             cli.add_fields(parser, method, "options of the method")
             title = "search recipe, field by field (defaults of the preset paper)"
             cli.add_fields(parser, SearchRecipe, title, {"precision": precision.AUTO})
+        except ModuleNotFoundError as error:  # this Python has the checkout, but not what it needs
+            raise UsageError(
+                f"{error.name} is not installed in {sys.executable}: pip install -e '.[report]', or use the Python of make "
+                "demo, .venv/bin/python"
+            ) from None
         except Exception as error:  # argparse's own ArgumentError, or a field that no flag can be made of
             raise UsageError(f"the options of this method cannot become flags: {in_a_line(error)}") from None
     return parser
@@ -549,9 +554,13 @@ def _search(search: Search, seeds: list[int], options: Any, again: str, deadline
             raise (NoRanking if constant else Failure)(why)
         cli.say(why)
     if len(outcome.done) < len(seeds):
-        cli.say(f"{len(seeds) - len(outcome.done)} searches are unfinished; go on with: {again}")
+        cli.say(f"{_unfinished(len(seeds) - len(outcome.done))}; go on with: {again}")
         return 130 if outcome.interrupted else 0
     return None
+
+
+def _unfinished(count: int) -> str:
+    return "1 search is unfinished" if count == 1 else f"{count} searches are unfinished"
 
 
 def _submission(search: Search, options: Any) -> Submission:
@@ -599,7 +608,7 @@ def _search_on_slurm(plan: Plan, submission: Submission, options: Any, words: li
     ]:
         raise Failure("; ".join(why))
     if left := [seed for seed in missing if not search.done(seed)]:
-        cli.say(f"{len(left)} searches are unfinished; go on with: {again}")
+        cli.say(f"{_unfinished(len(left))}; go on with: {again}")
         return 0
     return None
 
@@ -629,7 +638,8 @@ def _list(as_json: bool) -> int:
 def _said(variant: dict[str, Any]) -> str:
     """What the paper prints of a variant."""
     rows = [f"Table {row['table']} {row['architecture']} {row['accuracy']}" for row in variant["published"]]
-    return "; ".join([*rows, *([f"Figure 3 tau {variant['tau']:.3f}"] if variant["tau"] is not None else [])])
+    rows += [f"Figure 3 tau {variant['tau']:.3f}"] if variant["tau"] is not None else []
+    return f"the paper's {'; '.join(rows)}" if rows else "the paper prints no number"
 
 
 def _about(name: str) -> dict[str, Any]:
