@@ -4,7 +4,7 @@ The house has floors, and imports run down only:
 
     build_groundtruth  evaluate  compare  verify
     correlate  simulate  export  report                        the commands: `python -m benchmark` says what each does
-    runs  search  retrain  interference  page                  what the commands share; the page of `report`
+    jobs  page                                                 what commands have carried out; the page of `report`
     adapters                                                   tables and spaces for Optuna, Syne Tune, ConfigSpace
     nas_methods  simulation                                    a file per search method; search on a table in simulated time
     channels                                                   CONet: ranks of convolutions, widths of networks

@@ -25,10 +25,10 @@ from typing import Any
 
 from benchmark import cli, provenance
 from benchmark.errors import Failure, UsageError
+from benchmark.jobs.runs import PROBES, TrainRun, say_how_long, train_runs
 from benchmark.recipe import Recipe
 from benchmark.running import claims, cluster
 from benchmark.running.submission import Submission, settings_of
-from benchmark.runs import PROBES, TrainRun, say_how_long, train_runs
 from benchmark.spaces import costs
 from benchmark.spaces.space import SPACES, PoolingSpace, load_space, require_trainable
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run

@@ -19,35 +19,32 @@ at any moment: the same command goes on where it stopped, to the same ranking.
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nas_methods
-from benchmark import cli, files, interference, provenance, retrain
+from benchmark import cli, files
 from benchmark.errors import Failure, UsageError, in_a_line
-from benchmark.recipe import SearchRecipe, is_implicit
-from benchmark.running import claims, cluster
-from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
-from benchmark.running.submission import Submission, settings_of
+from benchmark.jobs import carrying, interference, listing, planning, retrain
+from benchmark.jobs.planning import Plan
+from benchmark.jobs.search import Search
+from benchmark.recipe import SearchRecipe
 from benchmark.scoring import race
 from benchmark.scoring.finds import Finds
 from benchmark.scoring.interference import Interference
-from benchmark.scoring.ranking import NO_RANKING, NoRanking, Ranking, read_ranking, read_scores
+from benchmark.scoring.ranking import Ranking, read_ranking, read_scores
 from benchmark.scoring.scored import Score
 from benchmark.scoring.scores import score
-from benchmark.search import Search
-from benchmark.spaces.space import SPACES, PoolingSpace, load_space, require_trainable
+from benchmark.spaces.space import SPACES, PoolingSpace, load_space
 from benchmark.tables.files import distinct_name, load_table
 from benchmark.tables.table import GroundTruth
 from benchmark.training import precision
-from nas_methods import stamps
 
 DEFAULT_METHOD = "mixture"
 ALL = "all"
@@ -152,7 +149,7 @@ def _main(words: list[str]) -> int:
     if bare:
         cli.say(f"no --method, --scores or --list given: --method {DEFAULT_METHOD}")
     if options.list:
-        return _list(options.json)
+        return listing.print_methods(options.json)
     if not (name or options.scores):
         raise UsageError(
             f"no name is given: --method takes {', '.join(nas_methods.available())}; --scores takes a file"
@@ -181,128 +178,6 @@ def _method_in(words: list[str]) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A search that can begin: nothing that could be checked beforehand is wrong with it."""
-
-    search: Search
-    instance: Any
-    seeds: list[int]
-    missing: list[int]  # seeds without a ranking
-
-    @property
-    def trains(self) -> bool:
-        return nas_methods.trains(self.instance)
-
-    def work(self, task: nas_methods.Task) -> float | None:
-        """MACs still to be computed, from a task of any seed; None where the method does not foretell any."""
-        if not (self.missing and self.trains):
-            return 0.0
-        if not hasattr(self.instance, "work"):
-            return None
-        try:
-            return len(self.missing) * self.instance.work(task)
-        except (UsageError, Failure):
-            raise
-        except Exception as error:
-            why = f"its work(task) raises {type(error).__name__}: {in_a_line(error)}"
-            raise Failure(f"method '{self.search.name}': {why}") from error
-
-
-def _search_of(name: str, given: dict[str, Any], space: PoolingSpace, options: Any, recipe: SearchRecipe) -> Search:
-    """Raises UsageError for a method that cannot be loaded or that refuses its options."""
-    method = nas_methods.load(name)
-    try:
-        instance = method(**given)
-    except UsageError:
-        raise
-    except Exception as error:  # an option without default, or one that the method refuses in its own way
-        raise UsageError(f"method '{name}': {in_a_line(error)}") from error
-    chosen = {f.name: value for f in fields(method) if not is_implicit(f, value := getattr(instance, f.name))}
-    try:
-        json.dumps(chosen, allow_nan=False)  # a ranking is kept with them: said now and not when it is made
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"method '{name}': its options {chosen} cannot be kept as JSON ({error})") from None
-    source = nas_methods.origin(name)
-    return Search(
-        name,
-        chosen,
-        space,
-        recipe,
-        Path(options.out),
-        options.data,
-        options.device,
-        options.engine,
-        stamps.code_of(name),
-        provenance.code_version() | ({"method_from": source} if source else {}),
-        loader=options.loader,
-        traceback=options.traceback,
-    )
-
-
-def _recipe(searches: Sequence[Search], trains: bool, space: PoolingSpace, options: Any) -> SearchRecipe:
-    """The recipe as the flags give it, one for all these searches (whatever recipe they have by now)."""
-
-    def kept(recipe: SearchRecipe) -> int:
-        return sum(replace(s, recipe=recipe).begun(seed) for s in searches for seed in set(options.seeds))
-
-    here = trains and searches and not (options.status or options.cancel)
-    if here and options.where == "slurm":
-        here = not cluster.Settings.read(options.cluster).gpus
-    measure = precision.measured_on(options.device, space) if here else precision.unmeasured
-    given = cli.given_fields(options, SearchRecipe)
-    return precision.recipe_for(space, SearchRecipe, options.recipe, given, kept, measure)
-
-
-def _unmeasured_recipe(space: PoolingSpace, options: Any) -> SearchRecipe:
-    """The recipe as the flags give it, before a precision is chosen."""
-    return space.preset(SearchRecipe, options.recipe, **precision.plain(cli.given_fields(options, SearchRecipe)))
-
-
-def _planned(search: Search, table: GroundTruth | None, options: Any) -> Plan:
-    """Raises UsageError for whatever is wrong with a search before it begins."""
-    instance = search.instance()
-    if options.retrain:
-        retrain.ground_truth_recipe(
-            search.space, table, options.recipe, search.recipe
-        )  # what is wrong is said before the search
-    seeds = sorted(set(options.seeds))
-    if options.fresh and not (options.status or options.cancel):
-        for seed in seeds:
-            search.set_aside(seed)
-    return Plan(search, instance, seeds, [seed for seed in seeds if not search.kept(seed)])
-
-
-def _require_same_data(recipe: SearchRecipe, table: GroundTruth) -> None:
-    if recipe.dataset != table.dataset:
-        raise UsageError(
-            f"table {table.name} was made on {table.dataset}, the search would see {recipe.dataset}: "
-            f"use --dataset {table.dataset} or a --table made on {recipe.dataset}"
-        )
-
-
-def _require_judge_and_device(space: PoolingSpace, table: GroundTruth | None, options: Any) -> None:
-    if table:
-        table.require_judge()
-    require_trainable(space)
-    if (options.device, options.engine) not in (("auto", "auto"), ("cpu", "auto"), ("cpu", "eager")):
-        from benchmark.training import devices, engine
-
-        engine.require_engine(options.engine, devices.device_named(options.device))  # said now, whatever the method
-
-
-def _require_data(plan: Plan, task: nas_methods.Task) -> None:
-    """What is wrong with the data is said before the search. Raises Failure."""
-    try:
-        _ = task.data
-    except Failure as error:
-        if hasattr(plan.instance, "trains") or hasattr(plan.instance, "work"):
-            raise
-        raise Failure(
-            f"{error}. If method '{plan.search.name}' looks at no image, say so in its class: trains = False"
-        ) from None
-
-
 def _deadline(options: Any) -> float | None:
     return time.monotonic() + options.stop_after if options.stop_after is not None else None
 
@@ -310,21 +185,21 @@ def _deadline(options: Any) -> float | None:
 def _evaluate(method: Any, space: PoolingSpace, table: GroundTruth | None, options: Any, words: list[str]) -> int:
     if options.configs or options.gradients:
         return _interference(method, space, options, words)
-    _require_judge_and_device(space, table, options)
-    unmeasured = _unmeasured_recipe(space, options)
-    search = _search_of(options.method, cli.given_fields(options, method), space, options, unmeasured)
+    planning.require_judge_and_device(space, table, options)
+    unmeasured = planning.unmeasured_recipe(space, options)
+    search = planning.search_of(options.method, cli.given_fields(options, method), space, options, unmeasured)
     if table and nas_methods.trains(method):
-        _require_same_data(unmeasured, table)
-    search = replace(search, recipe=_recipe([search], nas_methods.trains(method), space, options))
-    plan = _planned(search, table, options)
-    submission = _submission(plan.search, options)
+        planning.require_same_data(unmeasured, table)
+    search = replace(search, recipe=planning.measured_recipe([search], nas_methods.trains(method), space, options))
+    plan = planning.planned(search, table, options)
+    submission = carrying.submission_of(plan.search, options)
     if options.cancel:
         submission.cancel()
         return 0
     if options.status:
-        return _print_status(submission.queue, plan.search, plan.seeds, options.json)
+        return carrying.print_status(submission.queue, plan.search, plan.seeds, options.json)
     if plan.missing and options.where == "slurm":
-        code = _search_on_slurm(plan, submission, options, words)
+        code = carrying.search_on_slurm(plan, submission, options, words)
         if code is not None:
             return code
         plan = replace(plan, missing=[])
@@ -333,11 +208,11 @@ def _evaluate(method: Any, space: PoolingSpace, table: GroundTruth | None, optio
         submission.settle(options.wait, "all rankings are there")
     if plan.missing and plan.trains:
         task = plan.search.task(plan.seeds[0])
-        _require_data(plan, task)
+        planning.require_data(plan, task)
         if (work := plan.work(task)) is not None:
-            _say_how_long(plan.search, work, len(plan.missing), options)
+            planning.say_how_long(plan.search, work, len(plan.missing), options)
         if hasattr(plan.instance, "memory"):
-            _require_memory(plan, task, options)
+            planning.require_memory(plan, task, options)
     deadline = _deadline(options)
     result = _carried_out(plan, table, options, words, deadline)
     if isinstance(result, int):
@@ -358,26 +233,26 @@ def _interference(method: Any, space: PoolingSpace, options: Any, words: list[st
     """Configurations alone and in one set of weights: not scored, for it is no ranking that is asked for."""
     if options.retrain or options.where == "slurm" or options.status or options.cancel:
         raise UsageError("--configs and --gradients run here, and there is nothing to --retrain: leave these flags out")
-    _require_judge_and_device(space, None, options)
+    planning.require_judge_and_device(space, None, options)
     configs = space.select(options.configs) if options.configs else space.configs
     given = cli.given_fields(options, method)
-    search = _search_of(options.method, given, space, options, _unmeasured_recipe(space, options))
+    search = planning.search_of(options.method, given, space, options, planning.unmeasured_recipe(space, options))
     made = partial(interference.Experiment.of, configs=configs, alone=not options.gradients)
     experiment = made(search)  # what is wrong is said before a precision is measured
-    experiment = made(replace(search, recipe=_recipe(experiment.trainings, True, space, options)))
-    plans = [_planned(training, None, options) for training in experiment.trainings]
+    experiment = made(replace(search, recipe=planning.measured_recipe(experiment.trainings, True, space, options)))
+    plans = [planning.planned(training, None, options) for training in experiment.trainings]
     if hungry := [plan for plan in plans if plan.missing]:
         task = hungry[0].search.task(hungry[0].seeds[0])
-        _require_data(hungry[0], task)
+        planning.require_data(hungry[0], task)
         work = sum(plan.work(replace(task, recipe=plan.search.recipe)) or 0.0 for plan in hungry)
-        _say_how_long(search, work, len(hungry[0].missing), options)
-        _require_memory(plans[-1], task, options)
+        planning.say_how_long(search, work, len(hungry[0].missing), options)
+        planning.require_memory(plans[-1], task, options)
     deadline = _deadline(options)
     for plan in hungry:
         cli.say(
             f"training {' '.join(plan.search.options['configs'][:3])}{' ...' if len(plan.search.options['configs']) > 3 else ''}"
         )
-        code = _search(plan.search, plan.missing, options, _again(words), deadline)
+        code = carrying.search_here(plan.search, plan.missing, options, carrying.command_again(words), deadline)
         if code is not None:
             return code
     result = experiment.result(plans[0].seeds)
@@ -396,9 +271,9 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
         raise UsageError(
             f"--method {ALL} runs here: for --where slurm, --status and --cancel name one method at a time"
         )
-    recipe = _unmeasured_recipe(table.space, options)
-    _require_same_data(recipe, table)
-    _require_judge_and_device(table.space, table, options)
+    recipe = planning.unmeasured_recipe(table.space, options)
+    planning.require_same_data(recipe, table)
+    planning.require_judge_and_device(table.space, table, options)
     results = race.Results(table)
     searches: dict[race.Entry, Search] = {}
     for name in nas_methods.available():
@@ -406,15 +281,17 @@ def _evaluate_all(table: GroundTruth, options: Any, words: list[str]) -> int:
         for variant in nas_methods.variants(method) if method else ():
             entry = race.Entry(name, variant)
             results.entries[entry] = race.NOT_YET
-            made = partial(_search_of, name, dict(variant.options), table.space, options, recipe)
+            made = partial(planning.search_of, name, dict(variant.options), table.space, options, recipe)
             if search := results.attempt(entry, made):
                 searches[entry] = search
     trains = {entry: nas_methods.trains(search.instance()) for entry, search in searches.items()}
-    recipe = _recipe([search for entry, search in searches.items() if trains[entry]], True, table.space, options)
+    recipe = planning.measured_recipe(
+        [search for entry, search in searches.items() if trains[entry]], True, table.space, options
+    )
     plans: dict[race.Entry, Plan] = {}
     for entry, search in searches.items():
         final = replace(search, recipe=recipe) if trains[entry] else search
-        if plan := results.attempt(entry, partial(_planned, final, table, options)):
+        if plan := results.attempt(entry, partial(planning.planned, final, table, options)):
             plans[entry] = plan
 
     work = _foretold(plans, results, options)
@@ -442,7 +319,7 @@ def _foretold(plans: dict[race.Entry, Plan], results: race.Results, options: Any
         _ = task.data  # what is wrong with the data is said now, and not by every method
         known = {entry: results.attempt(entry, partial(plans[entry].work, task)) for entry in hungry}
         work |= {entry: macs for entry, macs in known.items() if macs is not None}
-        _say_how_long(search, sum(work.values()), len(seeds), options)
+        planning.say_how_long(search, sum(work.values()), len(seeds), options)
     return work
 
 
@@ -452,8 +329,8 @@ def _carried_out(
     """Makes the rankings that are missing and scores them all; an exit code if it ended early."""
     search, seeds = plan.search, plan.seeds
     if plan.missing:
-        again = _again(words)
-        code = _search(search, plan.missing, options, again, deadline)
+        again = carrying.command_again(words)
+        code = carrying.search_here(search, plan.missing, options, again, deadline)
         if code is not None:
             return code
     rankings = {seed: read_ranking(search.path(seed)) for seed in seeds}
@@ -496,7 +373,7 @@ def _retrain(
     elif done.records:
         cli.answer(done.text())
     if done.left:
-        again = _again(words)
+        again = carrying.command_again(words)
         cli.say(f"{done.left} of {done.left + len(done.records)} finds are not trained yet; go on with: {again}")
     return 130 if done.interrupted else 0
 
@@ -507,158 +384,11 @@ def _finds(ranking: Ranking) -> list[str]:
     return [str(ranking.pick), *(map(str, beside) if isinstance(beside, list) else ())]
 
 
-def _say_how_long(search: Search, work: float, searches: int, options: Any) -> None:
-    """Says, without a GPU, what so many searches with `work` MACs in all will take."""
-    from benchmark.training import devices, pace
-
-    device = devices.device_named(options.device)
-    if device.type != "cpu":
-        return
-    at_once = min(options.together, pace.default_together(search.recipe, device))
-    rounds = -(-searches // at_once) / searches
-    duration = pace.measure_speed(search.space, search.recipe, device).readable(work * rounds)
-    threads = f"{search.recipe.threads} threads" if search.recipe.threads > 1 else "1 thread"
-    cli.say(f"on the CPU: {duration} on this machine ({devices.device_label(device)}, {threads}, measured)")
-    if options.recipe != "smoke":
-        shown = f"--space {search.space.name} --method {options.method} --recipe smoke"
-        cli.say(f"to see it work in minutes: python -m benchmark.evaluate {shown}")
-
-
-def _require_memory(plan: Plan, task: nas_methods.Task, options: Any) -> None:
-    """Says what the search takes of the device's memory. Raises UsageError where that cannot fit."""
-    from benchmark.training import devices, memory
-
-    device, at_once = devices.device_named(options.device), min(options.together, len(plan.missing))
-    models = getattr(plan.instance, "models", 1)
-    several = f" with M = {models} (fewer take less)" if models > 1 else ""
-    what = f"{plan.search.name} at batch {plan.search.recipe.batch_size}{several}"
-    cli.say(memory.require(plan.instance.memory(task), what, device, at_once))
-
-
-def _again(words: list[str]) -> str:
-    """The command that goes on where this one ends: without --fresh, which would put aside what is made by then."""
-    return shlex.join(["python", "-m", "benchmark.evaluate", *(word for word in words if word != "--fresh")])
-
-
-def _search(search: Search, seeds: list[int], options: Any, again: str, deadline: float | None) -> int | None:
-    """Makes the missing rankings. Returns an exit code if that ended early, None when all are there."""
-    from benchmark.running.progress import ProgressLine
-
-    with ProgressLine(search.name, [1.0] * len(seeds), [f"seed {seed}" for seed in seeds]) as line:
-        workers = Workers(options.together, environment=LEAN_ENVIRONMENT)
-        outcome = launch(search, seeds, workers, report=line.report, deadline=deadline)
-    if outcome.failed:
-        why = "; ".join(f"{search.name} seed {seeds[p]}: {why}" for p, why in outcome.failed.items())
-        if not outcome.interrupted:
-            constant = all(NO_RANKING in reason for reason in outcome.failed.values())
-            raise (NoRanking if constant else Failure)(why)
-        cli.say(why)
-    if len(outcome.done) < len(seeds):
-        cli.say(f"{_unfinished(len(seeds) - len(outcome.done))}; go on with: {again}")
-        return 130 if outcome.interrupted else 0
-    return None
-
-
-def _unfinished(count: int) -> str:
-    return "1 search is unfinished" if count == 1 else f"{count} searches are unfinished"
-
-
-def _submission(search: Search, options: Any) -> Submission:
-    """A search's seeds as items of Slurm's. Done is what has a ranking, of whatever search."""
-    one = search.path(0)
-    folder = (one.parent / "work" / f"slurm-{one.stem.removesuffix('-seed0')}").resolve()
-    queue = cluster.Queue(folder, settings_of(options), lambda seed: search.path(seed).stem, options.together)
-    return Submission(queue, lambda: {path.stem for path in one.parent.glob("*.json")})
-
-
-def _print_status(queue: cluster.Queue, search: Search, seeds: list[int], as_json: bool) -> int:
-    tasks = queue.tasks()  # before the rankings: a task that ends in between has left its own
-    done = [seed for seed in seeds if search.done(seed)]
-    if as_json:
-        cli.print_json({"done": done, "tasks": [task.to_dict() for task in tasks], "failed": queue.failed()})
-    else:
-        cli.answer(f"{search.name}: {len(done)} of {len(seeds)} seeds are there")
-        cli.answer(
-            *cluster.lines(queue, tasks, {queue.name(seed): f"seed {seed}" for seed in seeds if seed not in done})
-        )
-    return 0
-
-
-def _search_on_slurm(plan: Plan, submission: Submission, options: Any, words: list[str]) -> int | None:
-    """Submits the missing rankings. Returns an exit code unless it waited until all were there."""
-    from benchmark.datasets import loaders
-
-    search, missing, queue = plan.search, plan.missing, submission.queue
-    if plan.trains:  # faults are named, and data fetched, before anything is submitted
-        dataset = loaders.load(search.recipe.dataset, options.data, loader=options.loader)
-        dataset.sized_for(search.space, search.recipe.side)
-    method = str(Path(search.method).resolve()) if search.method.endswith(".py") else search.method
-    terms = claims.Terms(queue.settings.lease)
-    elsewhere = replace(search, method=method, folder=search.folder.resolve(), terms=terms)
-    count = submission.submit(elsewhere, missing, options.again, processes=options.together)
-    cli.say(f"{count} searches are submitted")
-    again = _again(words)
-    if not options.wait:
-        cli.say(f"see how it goes with --status; once all is done, this scores them: {again}")
-        return 0
-    names = {queue.name(seed): f"seed {seed}" for seed in missing}
-    failed = submission.wait(lambda tasks: cluster.lines(queue, tasks, names)[0])
-    if why := [
-        f"{search.name} seed {seed}: {failed[queue.name(seed)]}" for seed in missing if queue.name(seed) in failed
-    ]:
-        raise Failure("; ".join(why))
-    if left := [seed for seed in missing if not search.done(seed)]:
-        cli.say(f"{_unfinished(len(left))}; go on with: {again}")
-        return 0
-    return None
-
-
 def _show(result: Score | Finds | Interference | race.Results, as_json: bool) -> None:
     if as_json:
         cli.print_json(result.to_dict())
     else:
         cli.answer(result.text())
-
-
-def _list(as_json: bool) -> int:
-    listed = {name: _about(name) for name in nas_methods.available()}
-    if as_json:
-        cli.print_json(listed)
-        return 0
-    for name, facts in listed.items():
-        lines = [facts["about"]]
-        if facts["from"]:
-            lines.append(f"from {facts['from']}")
-        lines.append(" ".join(f"--{key} {value}" for key, value in facts["options"].items()))
-        lines += [f"{' '.join([name, *cli.flags(v['options'])])}: {_said(v)}" for v in facts["variants"]]
-        cli.answer(f"{name:14} " + f"\n{'':15}".join(filter(None, lines)))
-    return 0
-
-
-def _said(variant: dict[str, Any]) -> str:
-    """What the paper prints of a variant."""
-    rows = [f"Table {row['table']} {row['architecture']} {row['accuracy']}" for row in variant["published"]]
-    rows += [f"Figure 3 tau {variant['tau']:.3f}"] if variant["tau"] is not None else []
-    return f"the paper's {'; '.join(rows)}" if rows else "the paper prints no number"
-
-
-def _about(name: str) -> dict[str, Any]:
-    """What `--list` says of a method; of one that cannot be loaded, why."""
-    source = nas_methods.origin(name)
-    try:
-        method = nas_methods.load(name)
-    except UsageError as error:
-        return {"about": str(error), "options": {}, "from": source, "variants": []}
-    try:
-        defaults = vars(method())  # what they come to: some stand for others
-    except Exception:  # an option without default; others are said all the same
-        defaults = {f.name: "required" if f.default is MISSING else f.default for f in fields(method)}
-    return {
-        "about": (sys.modules[method.__module__].__doc__ or "").strip().partition("\n")[0],
-        "options": {f.name: defaults[f.name] for f in fields(method)},
-        "from": source,
-        "variants": [asdict(variant) for variant in getattr(method, "VARIANTS", ())],
-    }
 
 
 if __name__ == "__main__":

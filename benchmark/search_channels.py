@@ -153,7 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = precision.settled(
             recipe,
             lambda each: sum(search.folder.exists() for search in searches_by(each)),
-            precision.unmeasured if looks or elsewhere or counts_only else precision.measured_on(options.device, load_space()),
+            precision.unmeasured
+            if looks or elsewhere or counts_only
+            else precision.measured_on(options.device, load_space()),
         )
     asked = _Asked(options, words, recipe, subject, graph, source)
     if not options.scale:

@@ -30,9 +30,9 @@ from typing import Any
 
 from benchmark import cli, files, provenance
 from benchmark.errors import Failure, UsageError
+from benchmark.jobs.runs import say_how_long, train_runs
 from benchmark.recipe import CURVES, Recipe
 from benchmark.running import claims
-from benchmark.runs import say_how_long, train_runs
 from benchmark.scoring.noise import LEVEL, Pooled, pool
 from benchmark.spaces.space import PoolingSpace, require_trainable
 from benchmark.streams import stream

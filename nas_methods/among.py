@@ -4,7 +4,7 @@
     python -m benchmark.evaluate --method spos --gradients
 
 No method to be ranked by, but what the paper's Figure 1 asks: do two configurations harm each other where they share
-weights? `benchmark.interference` trains each alone, then all of them together, with this.
+weights? `benchmark.jobs.interference` trains each alone, then all of them together, with this.
 """
 
 from __future__ import annotations

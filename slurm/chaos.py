@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import build_groundtruth, runs
+from benchmark import build_groundtruth
+from benchmark.jobs import runs
+from benchmark.jobs.runs import TrainRun
 from benchmark.running import claims, cluster, node, slurm
-from benchmark.runs import TrainRun
 from benchmark.tables.ledger import Run
 
 SCRIPT = Path(__file__).resolve().parent / "dev_cluster.sh"

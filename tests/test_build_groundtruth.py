@@ -15,9 +15,9 @@ import pytest
 
 from benchmark import build_groundtruth
 from benchmark.errors import Failure, UsageError
+from benchmark.jobs.runs import TrainRun
 from benchmark.recipe import Recipe
 from benchmark.running import claims
-from benchmark.runs import TrainRun
 from benchmark.spaces.space import load_space
 from benchmark.tables.files import load_table
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, checksum

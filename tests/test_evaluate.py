@@ -15,10 +15,10 @@ from scipy.stats import kendalltau
 import nas_methods
 from benchmark import cli, evaluate, load_space, load_table
 from benchmark.errors import UsageError
+from benchmark.jobs.search import Search
 from benchmark.recipe import SearchRecipe
 from benchmark.running.worker import Spoiled
 from benchmark.scoring.ranking import read_ranking
-from benchmark.search import Search
 from benchmark.tables.files import write_table
 from benchmark.tables.table import GroundTruth, Origin, Row
 from nas_methods import stamps
@@ -382,7 +382,8 @@ def test_macs_is_the_baseline(run, tmp_path):
     assert code == 0
     assert result["method"]["tau"] == result["macs"]["tau"] == pytest.approx(0.498, abs=5e-4)
     _, out, _ = run("--method", "macs", "--out", tmp_path)
-    assert out.count("macs") == 2 and "Kendall tau-b                   0.498\n" in out  # the title and one column, not two
+    assert out.count("macs") == 2  # the title and one column, not two
+    assert "Kendall tau-b                   0.498\n" in out
     assert result["ceiling"]["perfect"]["mean"] == pytest.approx(0.956, abs=0.003)
     assert result["recipes"] == [None, None]  # no data seen, so no recipe to state
     [kept] = (tmp_path / "scores").iterdir()

@@ -39,8 +39,7 @@ FLOORS = [
     {"training", "scoring"},
     {"channels"},
     {"nas_methods", "simulation"},
-    {"runs", "search", "page", "adapters"},
-    {"retrain", "interference"},
+    {"jobs", "page", "adapters"},
     set(COMMANDS),
 ]
 
@@ -56,8 +55,7 @@ LIGHT = [
     *(
         name
         for name in FILES
-        if room(name)
-        in {"tables", "scoring", "simulation", "page", "recipe", "runs", "search", "retrain", "interference"}
+        if room(name) in {"tables", "scoring", "simulation", "page", "recipe", "jobs"}
         or room(name) in {*FLOORS[0], *FLOORS[1], *FLOORS[2], *COMMANDS}
     ),
     "benchmark.spaces.space",
@@ -264,8 +262,9 @@ def test_data_sets_and_commands_are_found_by_their_place_and_nothing_else_is():
 
 def test_only_commands_load_methods_and_a_search_knows_no_answers():
     loaders = [name for name in FILES if name not in METHODS and "nas_methods" in roots(imported_by(name))]
-    assert loaders == ["benchmark.evaluate", "benchmark.interference", "benchmark.report", "benchmark.search"]
-    assert closure("benchmark.search") & ANSWERS == set()
+    of_jobs = [f"benchmark.jobs.{name}" for name in ("interference", "listing", "planning", "search")]
+    assert loaders == ["benchmark.evaluate", *of_jobs, "benchmark.report"]
+    assert closure("benchmark.jobs.search") & ANSWERS == set()
 
 
 @pytest.mark.parametrize(

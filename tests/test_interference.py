@@ -6,9 +6,12 @@ import pytest
 
 from benchmark import cli, evaluate, load_space
 from benchmark.errors import UsageError
+from benchmark.jobs import carrying
 from benchmark.scoring.interference import read_interference
 from benchmark.scoring.ranking import read_ranking
+from tests.flags import instead
 from tests.machine import FAST
+from tests.turns import ended
 
 SPACE = load_space()
 PAIR = ["[1,1,8]", "[6,2,2]"]
@@ -23,12 +26,12 @@ def here(monkeypatch):
     def in_process(search, seeds, options, again, deadline):
         in_process.calls.append((search.options.get("configs"), search.recipe.epochs, list(seeds)))
         for seed in seeds:
-            if search(seed, lambda news: None, lambda: False) is not True:
+            if ended(search(seed, lambda news: None, lambda: False)) is not True:
                 return 0
         return None
 
     in_process.calls = []
-    monkeypatch.setattr(evaluate, "_search", in_process)
+    monkeypatch.setattr(carrying, "search_here", in_process)
     monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *a: FAST)
     return in_process
 
@@ -66,12 +69,12 @@ def test_each_alone_and_all_together_for_as_many_batches_each(tmp_path, here, ca
 
 
 def test_gradients_of_all_are_those_of_a_search_with_the_same_scores(tmp_path, here, capsys):
-    code, out, _ = run(capsys, "--gradients", *SMALL, "--eval-images", 16, "--out", tmp_path)
+    code, out, _ = run(capsys, "--gradients", *instead(SMALL, "--eval-images", 16), "--out", tmp_path)
     assert code == 0
     assert "cosine of gradients after epoch 1: mean of 630 pairs" in out
     assert here.calls == [([str(config) for config in SPACE], 1, [0])]
     [kept] = (tmp_path / "interference" / "rankings").glob("*.json")
-    run(capsys, *SMALL, "--eval-images", 16, "--curve-images", 0, "--space", SPACE.name, "--out", tmp_path)
+    run(capsys, *instead(SMALL, "--eval-images", 16), "--curve-images", 0, "--space", SPACE.name, "--out", tmp_path)
     [plain] = (tmp_path / "rankings").glob("*.json")
     assert read_ranking(kept).scores == read_ranking(plain).scores
 

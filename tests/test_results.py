@@ -26,12 +26,15 @@ from benchmark.scoring.versus import entrants, verdict
 from benchmark.simulate import simulate
 from benchmark.simulation.known import all_named
 from benchmark.spaces import costs
-from nas_methods import Task, proxies
+from nas_methods import Task, proxies, resizing
 from tests.kept import COMPARISONS, LEDGERS, OURS, PAGE, PARTIAL, RANKINGS, RESULTS, SCORES, TABLES, VERIFIED
 
 WARMED = ("bse-a17b756f2e76", "mcts-acb1907af568")  # variants of one seed, of which the page tells apart
 # the page tells of these one by one
-SEARCHED = [path for path in SCORES if not path.name.startswith(("zero_cost-", *WARMED))]
+RESIZED = (
+    "shape_adaptor-9c5b2f6704c8"  # ranks by sizes that it learns, not by scores of configurations: told apart, too
+)
+SEARCHED = [path for path in SCORES if not path.name.startswith(("zero_cost-", RESIZED, *WARMED))]
 SIMULATED = sorted((RESULTS / "simulation").glob("*.json"))
 INTERFERENCE = sorted((RESULTS / "interference").glob("*.json"))
 UNTRAINED = [path for path in RANKINGS if read_ranking(path).dataset is None]
@@ -193,6 +196,28 @@ def test_the_page_says_what_a_warm_up_did():
     assert max(warmed) < score(kept_ranking("macs"), published).tau
 
 
+def test_the_page_says_how_far_learned_sizes_moved_and_what_that_is_worth():
+    kept, space = kept_ranking("shape_adaptor"), load_space("resnet20-cifar10")
+    first, last = kept.history["sizes"][0], kept.history["sizes"][-1]
+    sides = [[rows for rows, columns in sizes if rows == columns] for sizes in (first, last)]
+    assert [len(own) for own in sides] == [9, 9]
+    between = ["32, 22, 15, 10, 7", "32, 23, 16, 11, 7"]
+    assert [", ".join(map(str, dict.fromkeys(own))) for own in sides] == between
+    before, after = (macs / 1e6 for macs in kept.history["macs"])
+    assert (kept.scores, "[5,2,3]") == (tuple(resizing.scores(last, space)), str(kept.pick))
+    told = []
+    for table in (load_table("published"), load_table(OURS)):
+        accuracies = [table.query(config, seed=None, epoch=None, split="test") for config in space]
+        told.append([kendalltau(resizing.scores(sizes, space), accuracies).statistic for sizes in (first, last)])
+    (start, end), (ours_start, ours_end) = told
+    page = " ".join(PAGE.split())
+    assert f"from {between[0]} to {between[1]}, towards" in page
+    assert f"from {before:.1f} to {after:.1f} million MACs" in page
+    assert f"give tau {start:.3f} against `published` and {ours_start:.3f} against ours" in page
+    assert f"the three pixels make {end:.3f} and {ours_end:.3f} of it" in page
+    assert f"It took {kept.provenance['timings']['seconds']:,.0f} seconds" in page
+
+
 def kept_ranking(method):
     """That of seed 0, of which the page tells more."""
     return kept_rankings(method)[0]
@@ -265,6 +290,9 @@ def test_the_page_says_where_bse_stops_exploring():
         ("conet", "macs", "published"),
         ("conet", "random_order", "published"),
         ("darts", "mcts", "published"),
+        ("shape_adaptor", "macs", "published"),
+        ("shape_adaptor", "spos", "published"),
+        ("shape_adaptor", "macs", OURS),
         ("spos", "macs", OURS),
         ("mixture", "macs", OURS),
         ("spos", "mixture", OURS),

@@ -11,8 +11,8 @@ from test_evaluate import HASTY, refused, run  # noqa: F401 (fixtures)
 
 from benchmark import load_space, load_table
 from benchmark.datasets import named
+from benchmark.jobs.retrain import ground_truth_recipe
 from benchmark.recipe import Recipe, SearchRecipe
-from benchmark.retrain import ground_truth_recipe
 from benchmark.tables.files import write_table
 from benchmark.tables.ledger import Ledger, Run
 from benchmark.tables.table import GroundTruth, Origin, Row

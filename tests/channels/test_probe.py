@@ -8,8 +8,8 @@ import torch
 
 from benchmark import build_groundtruth
 from benchmark.channels.metrics import ranks
+from benchmark.jobs.runs import TrainRun
 from benchmark.recipe import Recipe
-from benchmark.runs import TrainRun
 from benchmark.spaces import networks
 from benchmark.spaces.space import load_space
 from benchmark.tables.ledger import Ledger, Run

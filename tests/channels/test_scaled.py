@@ -13,6 +13,7 @@ from benchmark.channels.search import Subject
 from benchmark.channels.trial import epochs_of
 from benchmark.errors import Failure, UsageError
 from benchmark.running.launch import Workers, launch
+from tests.flags import instead
 
 TRAINED = ["--train-recipe", "smoke", "--train-epochs", "1", "--train-batch-size", "32", "--seeds", "0", "1"]
 
@@ -28,7 +29,10 @@ def network(tmp_path):
 def run(network, tmp_path, capsys):
     def answered(*words):
         code = search_channels.main(
-            ["--network", network, *FLAGS, "--cap", "300", "--out", str(tmp_path / "out"), *map(str, words)]
+            instead(
+                ["--network", network, *instead(FLAGS, "--cap", "300"), "--out", str(tmp_path / "out")],
+                *map(str, words),
+            )
         )
         return code, capsys.readouterr()
 

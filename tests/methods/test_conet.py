@@ -8,8 +8,8 @@ from scipy.stats import spearmanr
 
 from benchmark.channels.metrics import rank_slope
 from benchmark.errors import UsageError
+from benchmark.jobs.search import Search
 from benchmark.recipe import SearchRecipe
-from benchmark.search import Search
 from benchmark.training.engine import learners
 from benchmark.training.schedule import learning_rate
 from nas_methods import conet

@@ -30,9 +30,9 @@ from planted import (
 from benchmark import provenance
 from benchmark.datasets.sets import Dataset
 from benchmark.errors import Failure, UsageError
+from benchmark.jobs.search import Search
 from benchmark.recipe import SearchRecipe
 from benchmark.running import claims
-from benchmark.search import Search
 from benchmark.spaces import networks
 from benchmark.training import checkpoint, devices, train
 from benchmark.training.train import Training

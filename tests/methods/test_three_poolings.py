@@ -11,8 +11,8 @@ from benchmark import Ranking
 from benchmark.datasets import named
 from benchmark.datasets.halves import split_of
 from benchmark.errors import UsageError
+from benchmark.jobs.search import Search
 from benchmark.recipe import SearchRecipe
-from benchmark.search import Search
 from benchmark.spaces.space import SPACES, Backbone, Config, PoolingSpace
 
 SPACE = PoolingSpace(

@@ -13,6 +13,7 @@ from test_evaluate import SMALL, SPACE, table_at
 import nas_methods
 from benchmark import cli, evaluate, load_table
 from benchmark.errors import UsageError
+from benchmark.jobs import carrying
 from benchmark.running import launch, worker
 from benchmark.scoring import race
 from benchmark.tables.published import BEST, DEFAULT, ROWS, Published, Variant
@@ -71,7 +72,7 @@ def here(function, items, workers, *, deadline, **_):
 def start(tmp_path, monkeypatch, capsys):
     """start(*words, a=text, ...) -> (exit code, standard output, standard error) of `--method all` with such methods."""
     monkeypatch.setattr("benchmark.training.pace.measure_speed", lambda *_: FAST)
-    monkeypatch.setattr(evaluate, "launch", here)
+    monkeypatch.setattr(carrying, "launch", here)
     table = table_at(tmp_path / "tables")
 
     def call(*words, **methods):

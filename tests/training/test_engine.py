@@ -17,8 +17,8 @@ from benchmark.datasets import crops, folders, sets
 from benchmark.datasets.batches import Batches
 from benchmark.datasheets import datasheet
 from benchmark.errors import UsageError
+from benchmark.jobs.runs import TrainRun
 from benchmark.recipe import Recipe
-from benchmark.runs import TrainRun
 from benchmark.spaces import networks
 from benchmark.spaces.space import SPACES, load_space
 from benchmark.training import engine

@@ -9,10 +9,10 @@ import time
 import pytest
 import torch
 
-from benchmark import runs
 from benchmark.datasets import named
+from benchmark.jobs import runs
+from benchmark.jobs.runs import TrainRun
 from benchmark.recipe import Recipe
-from benchmark.runs import TrainRun
 from benchmark.spaces.space import SPACES, Backbone, Config, PoolingSpace
 from benchmark.tables.ledger import Ledger, Run
 from benchmark.training import checkpoint

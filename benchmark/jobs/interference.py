@@ -15,9 +15,9 @@ from typing import Any
 import nas_methods
 from benchmark import files
 from benchmark.errors import UsageError
+from benchmark.jobs.search import Search
 from benchmark.scoring.interference import Interference, interference
 from benchmark.scoring.ranking import read_ranking
-from benchmark.search import Search
 from benchmark.spaces.space import Config
 from nas_methods import stamps
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmark import cli
 from benchmark.errors import Failure, UsageError
+from benchmark.jobs.runs import say_how_long, train_runs
 from benchmark.recipe import Recipe, SearchRecipe
-from benchmark.runs import say_how_long, train_runs
 from benchmark.spaces.space import Config, PoolingSpace
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, table_name
 from benchmark.tables.table import GroundTruth
