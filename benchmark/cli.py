@@ -39,7 +39,8 @@ class Parser(argparse.ArgumentParser):
         self._given: set[str] = set()
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        missing = message.startswith("the following arguments are required")
+        raise UsageError(f"{message} (--help shows a whole command)" if missing else message)
 
     def print_help(self, file: Any = None) -> None:
         output.answer(self.format_help().removesuffix("\n"))

@@ -148,11 +148,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return [Search(subject, recipe, delta, options.seed, out, source) for delta in deltas]
 
     if "precision" not in fields:
+        counts_only = options.scale == "compound" and not options.train
         elsewhere = options.where == "slurm" and not looks and Settings.read(options.cluster).gpus > 0
         recipe = precision.settled(
             recipe,
             lambda each: sum(search.folder.exists() for search in searches_by(each)),
-            precision.unmeasured if looks or elsewhere else precision.measured_on(options.device, load_space()),
+            precision.unmeasured
+            if looks or elsewhere or counts_only
+            else precision.measured_on(options.device, load_space()),
         )
     asked = _Asked(options, words, recipe, subject, graph, source)
     if not options.scale:

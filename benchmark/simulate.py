@@ -87,8 +87,10 @@ class Simulated:
         at: list[float] = [k for k in SHOWN if k * training <= self.budget * (1 + 1e-9)]
         at = at or [self.budget / training]
         found = anytime.curves(self.traces, np.array(at) * training * (1 + 1e-9))
+        ranked = ", rank: mean rank among these," if len(found) > 1 else ""
         lines += [
-            "regret of the incumbent in points, mean (standard error over searches), after the time of so many trainings:",
+            "regret of the incumbent in points, mean (standard error over searches), after the time of so many trainings;",
+            f"found: share of searches that have met the best{ranked} by the last of these times:",
             f"{'':24}" + "".join(f"{k:>14g}" for k in at) + f"{'found':>8}" + ("    rank" if len(found) > 1 else ""),
         ]
         for name, curve in found.items():

@@ -45,7 +45,22 @@ PAGES = [
 BUDGET = (
     "--dataset synthetic --epochs 1 --train-images 32 --eval-images 16 --batch-size 16 --threads 1 --precision fp32"
 )
-SHELL = {"cd", "export", "git", "ssh", "source", "apt-get", "for", "done", "do", "$EDITOR", "python3", "python"}
+SHELL = {
+    "cd",
+    "cp",
+    "mkdir",
+    "export",
+    "git",
+    "ssh",
+    "source",
+    "apt-get",
+    "for",
+    "done",
+    "do",
+    "$EDITOR",
+    "python3",
+    "python",
+}
 
 
 @dataclass(frozen=True)

@@ -381,6 +381,9 @@ def test_macs_is_the_baseline(run, tmp_path):
     result = json.loads(out)
     assert code == 0
     assert result["method"]["tau"] == result["macs"]["tau"] == pytest.approx(0.498, abs=5e-4)
+    _, out, _ = run("--method", "macs", "--out", tmp_path)
+    assert out.count("macs") == 2  # the title and one column, not two
+    assert "Kendall tau-b                   0.498\n" in out
     assert result["ceiling"]["perfect"]["mean"] == pytest.approx(0.956, abs=0.003)
     assert result["recipes"] == [None, None]  # no data seen, so no recipe to state
     [kept] = (tmp_path / "scores").iterdir()

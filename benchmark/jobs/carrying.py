@@ -36,7 +36,7 @@ def search_here(search: Search, seeds: list[int], options: Any, again: str, dead
             raise (NoRanking if constant else Failure)(why)
         cli.say(why)
     if len(outcome.done) < len(seeds):
-        cli.say(f"{len(seeds) - len(outcome.done)} searches are unfinished; go on with: {again}")
+        cli.say(f"searches unfinished: {len(seeds) - len(outcome.done)}; go on with: {again}")
         return 130 if outcome.interrupted else 0
     return None
 
@@ -86,6 +86,6 @@ def search_on_slurm(plan: Plan, submission: Submission, options: Any, words: lis
     ]:
         raise Failure("; ".join(why))
     if left := [seed for seed in missing if not search.done(seed)]:
-        cli.say(f"{len(left)} searches are unfinished; go on with: {again}")
+        cli.say(f"searches unfinished: {len(left)}; go on with: {again}")
         return 0
     return None

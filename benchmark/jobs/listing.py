@@ -29,7 +29,8 @@ def print_methods(as_json: bool) -> int:
 def _said(variant: dict[str, Any]) -> str:
     """What the paper prints of a variant."""
     rows = [f"Table {row['table']} {row['architecture']} {row['accuracy']}" for row in variant["published"]]
-    return "; ".join([*rows, *([f"Figure 3 tau {variant['tau']:.3f}"] if variant["tau"] is not None else [])])
+    rows += [f"Figure 3 tau {variant['tau']:.3f}"] if variant["tau"] is not None else []
+    return f"the paper's {'; '.join(rows)}" if rows else "the paper prints no number"
 
 
 def _about(name: str) -> dict[str, Any]:

@@ -128,8 +128,8 @@ class Score:
         return json.loads(json.dumps(kept, allow_nan=False, default=str))
 
     def text(self) -> str:
-        """The score for people: one line per quantity, MACs in the second column."""
-        columns = [self.method] + ([self.macs] if self.macs else [])
+        """The score for people: one line per quantity, MACs in the second column unless they are the first."""
+        columns = [self.method] + ([self.macs] if self.macs and self.macs != self.method else [])
         options = " ".join(f"{key}={value}" for key, value in self.options.items())
         low, high = self.n
         seeds = f"{low} to {high} seeds" if low != high else f"{low} seed{'s' * (low > 1)}"

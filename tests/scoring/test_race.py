@@ -367,8 +367,8 @@ def test_a_method_without_variants_runs_as_it_is():
 def test_list_shows_every_variant(capsys):
     assert evaluate.main(["--list"]) == 0
     out = capsys.readouterr().out
-    assert "spos --sharing unshared --paths 19683: Table 1 [4,2,4] 90.34\n" in out
-    assert "mixture --M 4: Table 1 [5,3,2] 91.55; Table 2 [5,3,2] 91.55; Figure 3 tau 0.533\n" in out
+    assert "spos --sharing unshared --paths 19683: the paper's Table 1 [4,2,4] 90.34\n" in out
+    assert "mixture --M 4: the paper's Table 1 [5,3,2] 91.55; Table 2 [5,3,2] 91.55; Figure 3 tau 0.533\n" in out
     for name, variant, _ in declared():
         assert f" {' '.join([name, *cli.flags(variant.options)])}: " in out
     assert Published(2, 6, "BSE", "[2,3,5]", 90.42, 0.08, 2.0) == declared_row(2, 6)
