@@ -550,7 +550,7 @@ def test_a_table_that_cannot_be_written_does_not_hide_why_runs_failed(undisturbe
     def denied(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(build_groundtruth.files, "claim", denied)
+    monkeypatch.setattr(build_groundtruth.claims, "claim", denied)
     ledger = Ledger.under(undisturbed, load_space(), RECIPE)
     options = build_groundtruth.arguments().parse_args(["--out", str(tmp_path)])
     build = build_groundtruth.Build(ledger, load_space().configs[:2], [0], options, [])

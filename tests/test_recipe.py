@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmark import datasheets
+from benchmark.channels.judge import EvaluationRecipe
+from benchmark.channels.rules import ChannelRecipe
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe, SearchRecipe, later
 
@@ -212,7 +214,8 @@ def kept():
         said = json.loads(path.read_text(encoding="utf-8"))
         for place in (said, said.get("provenance")) if isinstance(said, dict) else ():
             if isinstance(place, dict) and isinstance(place.get("recipe"), dict) and place.get("recipe_hash"):
-                kind = SearchRecipe if "split_seed" in place["recipe"] else Recipe
+                own = {"split_seed": SearchRecipe, "trials": ChannelRecipe, "every": EvaluationRecipe}
+                kind = next((kind for field, kind in own.items() if field in place["recipe"]), Recipe)
                 found[kind, place["recipe_hash"]] = place["recipe"]
     return [(kind, stated, digest) for (kind, digest), stated in found.items()]
 
@@ -233,7 +236,7 @@ def grown(kind):
 
 def test_recipes_of_kept_results_have_their_hashes_and_keep_them_when_fields_are_added():
     recipes = kept()
-    assert {kind for kind, _, _ in recipes} == {Recipe, SearchRecipe}
+    assert {kind for kind, _, _ in recipes} == {Recipe, SearchRecipe, ChannelRecipe, EvaluationRecipe}
     for kind, stated, digest in recipes:
         assert kind.stated(stated, digest).to_dict() == stated
         later_on = grown(kind).stated(stated, digest)

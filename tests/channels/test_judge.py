@@ -11,6 +11,7 @@ from benchmark.channels.judge import Contender, EvaluationRecipe, EvaluationRun,
 from benchmark.channels.learning import Stepped
 from benchmark.channels.search import Subject
 from benchmark.errors import UsageError
+from tests.flags import instead
 
 RECIPE = EvaluationRecipe(
     dataset="synthetic", epochs=2, every=1, train_images=48, eval_images=16, batch_size=8, precision="fp32", lr=0.05
@@ -113,21 +114,8 @@ def test_a_contender_that_is_stopped_and_killed_leaves_the_same_record(network, 
 
 
 def test_search_train_and_controls_in_one_command(network, tmp_path, capsys):
-    words = [
-        "--network",
-        network,
-        "--delta",
-        "0.01",
-        *FLAGS,
-        "--cap",
-        "200",
-        "--start",
-        "60",
-        "--trials",
-        "1",
-        "--epochs",
-        "1",
-    ]
+    other = ["--cap", "200", "--start", "60", "--trials", "1", "--epochs", "1"]
+    words = ["--network", network, "--delta", "0.01", *instead(FLAGS, *other)]
     words += ["--train", "--against", "baseline", "compound", "random", "static", "--seeds", "0", "1", "--draws", "2"]
     words += ["--train-recipe", "smoke", "--train-epochs", "1", "--train-batch-size", "32", "--out", str(tmp_path)]
     assert search_channels.main([*words, "--json"]) == 0

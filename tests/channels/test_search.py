@@ -13,6 +13,7 @@ from benchmark.channels.rules import ChannelRecipe, Moving, moved
 from benchmark.channels.search import Search, SearchRun, Subject, read_result
 from benchmark.errors import UsageError
 from benchmark.provenance import checksum
+from tests.flags import instead
 
 NETWORK = """
 from torch import nn
@@ -235,17 +236,8 @@ def test_a_trial_that_was_altered_is_not_believed(network, tmp_path):
 )
 def test_bad_input_is_one_line_and_leaves_nothing(network, tmp_path, words, said):
     words = [word.replace("OWN", network.partition(":")[0]) for word in words]
-    given = [
-        "--network",
-        network,
-        "--dataset",
-        "synthetic",
-        "--precision",
-        "fp32",
-        "--out",
-        str(tmp_path / "out"),
-        *words,
-    ]
+    usual = ["--network", network, "--dataset", "synthetic", "--precision", "fp32", "--out", str(tmp_path / "out")]
+    given = instead(usual, *words)
     with pytest.raises(UsageError, match=said) as caught:
         search_channels.main(given)
     assert "\n" not in str(caught.value)

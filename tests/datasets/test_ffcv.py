@@ -429,7 +429,7 @@ def test_an_error_while_writing_leaves_what_was_there(ffcv, root, tmp_path, tiny
 
 def test_a_second_writer_is_told_to_wait(ffcv, tmp_path, tiny_dataset):
     path = tmp_path / "synthetic-train.beton"
-    with writer.files.claim(path.with_name(path.name + ".lock")):
+    with writer.claims.claim(path.with_name(path.name + ".lock")):
         message = one_line(lambda: writer.write(path, Held(tiny_dataset.test, "c"), "synthetic", "train"), Failure)
     assert "another process is writing" in message
 

@@ -257,7 +257,11 @@ def test_table_3_has_what_learned_sizes_come_nearest_to(tmp_path):
     keep(tmp_path, "a", MEANS, method="diffstride")
     offered = [kept.Offered(name, Variant(), {}) for name in ("diffstride", "dynopool", "shape_adaptor")]
     found = kept.read(tmp_path, tmp_path / "report", offered)
-    [table] = [one for one in papers.papers_of(found, board(tmp_path, offered)) if one.key == "mixture-table-3"]
+    [table] = [
+        one
+        for one in papers.papers_of(found, board(tmp_path, offered), studies.Studies())
+        if one.key == "mixture-table-3"
+    ]
     ours = {row[0].text: row[-2:] for row in table.rows}
     assert [cell.text for cell in ours["DiffStride"]] == ["90.52", "[7,1,2] 92.01"]
     assert [cell.link for cell in ours["DiffStride"]] == [None, "../rankings/a.json"]
