@@ -15,6 +15,7 @@ _SEARCHES = {
     stem: range(int(last or 0) + 1) for stem, last in re.findall(r"`([a-z_]+-[0-9a-f]{12})-seed0`(?: to (\d+))?", PAGE)
 }
 RANKINGS = [RESULTS / "rankings" / f"{stem}-seed{s}.json" for stem, seeds in sorted(_SEARCHES.items()) for s in seeds]
+UNSCORED = sorted(RESULTS / name for name in re.findall(r"`(rankings/[a-z_]+-[0-9a-f]{12}-seed\d+\.json)`", PAGE))
 SCORES = [
     RESULTS / "scores" / f"{stem}-seed{'-'.join(map(str, seeds))}-vs-{table}.json"
     for stem, seeds in sorted(_SEARCHES.items())

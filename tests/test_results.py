@@ -27,7 +27,7 @@ from benchmark.simulate import simulate
 from benchmark.simulation.known import all_named
 from benchmark.spaces import costs
 from nas_methods import Task, proxies, resizing
-from tests.kept import COMPARISONS, LEDGERS, OURS, PAGE, PARTIAL, RANKINGS, RESULTS, SCORES, TABLES, VERIFIED
+from tests.kept import COMPARISONS, LEDGERS, OURS, PAGE, PARTIAL, RANKINGS, RESULTS, SCORES, TABLES, UNSCORED, VERIFIED
 
 WARMED = ("bse-a17b756f2e76", "mcts-acb1907af568")  # variants of one seed, of which the page tells apart
 # the page tells of these one by one
@@ -54,7 +54,7 @@ def test_the_pages_name_all_that_git_tracks():
     if listed is None or listed.returncode or not listed.stdout:
         pytest.skip("this is no checkout, or git is not installed")
     tracked = {RESULTS.parent / name for name in listed.stdout.splitlines()}
-    read = {*RANKINGS, *SCORES, *COMPARISONS, *VERIFIED}
+    read = {*RANKINGS, *UNSCORED, *SCORES, *COMPARISONS, *VERIFIED}
     read |= {RESULTS / "tables" / f"{name}.json" for name in (*TABLES, *PARTIAL)} | {
         path / "recipe.json" for path in LEDGERS
     }
@@ -139,7 +139,8 @@ def test_a_record_is_whole_made_by_committed_code_and_its_accuracy_is_that_of_th
         assert {len(curve) for curve in record["curves"].values()} == {record["recipe"]["epochs"]}
         assert record["recipe_hash"] == ledger.name.rpartition("-")[2]
         assert not record["provenance"]["git_dirty"]
-        assert record["provenance"]["dataset"]["name"] == record["recipe"]["dataset"] == "cifar10"
+        assert record["provenance"]["dataset"]["name"] == record["recipe"]["dataset"]
+        assert record["recipe"]["dataset"] == load_space(record["space"]).dataset
         assert record["recipe"] == recipe
 
 
@@ -420,6 +421,15 @@ def test_the_page_says_why_mcts_ranks_backwards():
 
 
 # --- our own table ---
+
+
+def test_the_page_says_what_a_search_of_another_space_picks():
+    [kept] = map(read_ranking, UNSCORED)
+    assert (kept.method, kept.space, kept.options["M"], kept.options["proxy"]) == ("mixture", "resnet18-cifar10", 2, 8)
+    assert f"scores and picks {kept.pick} (`" in PAGE
+    assert len(kept.scores) == len(load_space(kept.space)) == 56
+    assert not kept.provenance["git_dirty"]
+    assert (kept.provenance["recipe"]["side"], kept.provenance["recipe"]["epochs"]) == (16, 2)
 
 
 FIRST_LOOKS = [ledger for ledger in LEDGERS if not ledger.name.startswith("resnet20-cifar10-")]

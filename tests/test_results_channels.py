@@ -12,6 +12,7 @@ from tests.kept import PAGE, RESULTS
 
 CHANNELS = RESULTS / "channels"
 SEARCHES = sorted(path.parent for path in CHANNELS.glob("*/result.json"))
+TRAINED = [folder for folder in SEARCHES if folder.name.startswith("resnet20-cifar10-")]  # and judged
 JUDGED = sorted(CHANNELS.glob("evaluations/*/judged-*.json"))
 SECTION = PAGE.partition("## Widths of ResNet20")[2].partition("\n## ")[0]
 
@@ -29,7 +30,7 @@ def records_of(path):
 
 
 def test_there_is_something_to_hold_the_page_to():
-    assert len(SEARCHES) == 2
+    assert len(SEARCHES) == 4
     assert len(JUDGED) == 1
 
 
@@ -56,7 +57,7 @@ def test_the_page_says_what_a_search_found(folder):
     trials = ", ".join(f"{h['parameters']:,}" for h in result["history"])
     widths = list(result["widths"].values())
     row = (
-        f"| {result['delta']:g} | {trials} | {result['macs'] / 1e6:.1f} | {min(widths)} to {max(widths)} "
+        f"| `{'-'.join(folder.name.split('-')[:2])}` | {result['delta']:g} | {trials} | {result['macs'] / 1e6:.1f} | {min(widths)} to {max(widths)} "
         f"| {result['seconds']:.0f} |"
     )
     assert row in SECTION
@@ -65,7 +66,7 @@ def test_the_page_says_what_a_search_found(folder):
 @pytest.mark.parametrize("path", JUDGED, ids=lambda path: path.stem)
 def test_the_page_has_the_table_that_the_records_give(path):
     said = read(path)
-    results = {f"search, delta {r['delta']:g}": r for r in map(read, (folder / "result.json" for folder in SEARCHES))}
+    results = {f"search, delta {r['delta']:g}": r for r in map(read, (folder / "result.json" for folder in TRAINED))}
     widths = {json.dumps(r["widths"], sort_keys=True): name for name, r in results.items()}
     rows = {row["contender"]: row for row in said["rows"]}
     for line in table(said["rows"]):
@@ -94,7 +95,7 @@ def test_the_page_says_how_many_seeds_there_are():
     (path,) = JUDGED
     seeds = {row["seeds"] for row in read(path)["rows"]}
     words = {1: "one seed", 2: "two seeds", 3: "three seeds"}
-    (found,) = re.findall(r"\*\*What it says: nothing yet, with (\w+ seeds?)", SECTION)
+    (found,) = re.findall(r"\*\*What it says, with (\w+ seeds?)", SECTION)
     assert {found} == {words[number] for number in seeds}
 
 
@@ -109,9 +110,18 @@ def test_the_page_says_what_the_searches_cost_in_macs_and_how_far_compound_scali
         assert macs[delta][0] > 2 * macs[delta][1]
     (a, b), (c, d) = macs["0.005"], macs["0.02"]
     assert f"{a:.1f} million where compound scaling has {b:.1f}, and {c:.1f} where it has {d:.1f}" in words
-    small, large = (rows[f"compound scaling, parameters of search, delta {delta}"]["against"][f"search, delta {delta}"]["mean"] for delta in ("0.005", "0.02"))  # fmt: skip
-    assert (
-        f"at delta 0.005 compound scaling of as many parameters did better by {-small:.2f} points, at 0.02 worse by {large:.2f}"
-        in words
-    )
-    assert {word["verdict"] for row in rows.values() for word in row["against"].values()} == {"unresolved"}
+    for other, told in (("compound scaling", "by {:.2f} points at delta 0.005 and by {:.2f} at 0.02"), ("random widths", "by {:.2f} and {:.2f}")):  # fmt: skip
+        found = [rows[f"{other}, parameters of search, delta {delta}"]["against"][f"search, delta {delta}"] for delta in macs]  # fmt: skip
+        assert {one["verdict"] for one in found} == {"unresolved"}
+        assert all(one["mean"] < 0 for one in found)
+        assert told.format(*(-one["mean"] for one in found)) in words
+    resolved = {
+        (name, other): word["mean"]
+        for name, row in rows.items()
+        for other, word in row["against"].items()
+        if word["verdict"] != "unresolved"
+    }
+    assert len(resolved) == 2
+    for (name, other), mean in resolved.items():  # the search, which is `other`, is ahead where it is the larger one
+        assert (mean > 0) == (rows[other]["parameters"][0] > 1.5 * rows[name]["parameters"][0])
+        assert (mean < 0) == (rows[name]["parameters"][0] > 1.5 * rows[other]["parameters"][0])
