@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -205,12 +206,15 @@ def board_of(judge: KeptTable, kept: Kept, labels: Mapping[int, str]) -> Board:
 
 def labels_of(rankings: Sequence[KeptRanking]) -> dict[int, str]:
     """A name for each ranking, by its `id`: the method, the options that differ between two of it, and its recipe where
-    these do not tell it from another. Seeds of one method share theirs."""
+    these do not tell it from another. Seeds of one method share theirs. Other spaces than that of most are named, too."""
     whole: dict[int, tuple[str, str]] = {}
+    spaces = Counter(kept.ranking.space for kept in rankings).most_common(1)
     for kept in rankings:
         ranking = kept.ranking
-        same = [one.ranking.options for one in rankings if one.ranking.method == ranking.method]
+        alike = (ranking.method, ranking.space)
+        same = [one.ranking.options for one in rankings if (one.ranking.method, one.ranking.space) == alike]
         words = [f"{key}={value}" for key, value in ranking.options.items() if any(o.get(key) != value for o in same)]
+        words += [ranking.space] if ranking.space != spaces[0][0] else []
         recipe = str(ranking.provenance.get("recipe_label") or "")
         whole[id(ranking)] = (_short(" ".join([ranking.method, *words])), recipe)
     recipes: dict[str, set[str]] = {}

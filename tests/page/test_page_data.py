@@ -1,6 +1,7 @@
 """The numbers of the page: a table as it is explored, a leaderboard, histories, the papers' tables."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,17 @@ def test_a_name_has_no_more_than_it_needs(tmp_path):
     assert names[:3] == ["planted M=1", "planted M=2 paper", "planted M=2 long"]
     assert len(names[3]) == leaderboard.LONGEST
     assert "\x1b" not in names[3]
+
+
+def test_a_method_of_another_space_has_that_in_its_name_and_lengthens_no_other(tmp_path):
+    keep(tmp_path, "a", MEANS, 0, M=1)
+    keep(tmp_path, "b", MEANS, 1, M=1)
+    rankings = list(kept.read(tmp_path, tmp_path / "report").rankings)
+    elsewhere = replace(
+        rankings[0].ranking, space="resnet18-imagenet", scores=tuple(map(float, range(35))), pick=None, options={"M": 2}
+    )
+    rankings.append(replace(rankings[0], ranking=elsewhere))
+    assert list(leaderboard.labels_of(rankings).values()) == ["planted", "planted", "planted resnet18-imagenet"]
 
 
 def test_what_are_no_seeds_of_one_method_stand_apart(tmp_path):
