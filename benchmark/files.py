@@ -12,7 +12,7 @@ from pathlib import Path
 
 ABANDONED_SECONDS = 60.0  # before the file itself was written, a partial one that no lock can tell of counts as left
 LONGEST_STEM = 180  # bytes of a file's name before its ending: some file systems take 255, our own endings included
-OVERTAKEN = 5  # times in a row that a file may vanish between two of our calls before something else must be wrong
+OVERTAKEN = 20  # times in a row that a file may vanish between two of our calls before something else must be wrong
 
 
 def bounded(stem: str) -> str:
@@ -59,7 +59,12 @@ def write_atomically(path: Path, data: bytes | memoryview, beside: Path | None =
 
 
 def _is_abandoned(partial: Path, written: Path) -> bool:
-    """Whether nobody writes a partial file any more; one without locks counts as abandoned a while before `written`."""
+    """Whether nobody writes a partial file any more; one without locks counts as abandoned a while before `written`.
+
+    One that is no older than `written` has been begun since: its writer may be about to lock it.
+    """
+    if partial.stat().st_mtime_ns >= written.stat().st_mtime_ns:
+        return False
     with open(partial, "r+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

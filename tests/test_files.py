@@ -47,6 +47,17 @@ def test_many_may_write_one_file_at_once(tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == ["score.json"]
 
 
+def test_what_another_writer_has_just_begun_is_not_swept_up_before_it_has_its_lock(tmp_path):
+    path, old, begun = tmp_path / "a.json", tmp_path / "a.json.0.partial", tmp_path / "a.json.1.partial"
+    for partial in (old, begun):
+        partial.write_bytes(b"")
+    os.utime(old, (1, 1))
+    later = time.time() + 60
+    os.utime(begun, (later, later))
+    write_atomically(path, b"{}")
+    assert {found.name for found in tmp_path.iterdir()} == {path.name, begun.name}
+
+
 KILLED = """
 import os, sys
 from pathlib import Path
