@@ -115,10 +115,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         for what in LARGEST
         if size <= LARGEST[what]
     ]
-    from benchmark.training import pace  # these load torch, which the processes that measure do without
-    from speed import measure
-
-    hardware = measure.hardware(pace.default_together(measure.RECIPE, measure.CPU))
     began = datetime.now(UTC)
     found = []
     for turn in turns:
@@ -127,6 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.say(f"{turn.what} of {turn.size}: {facts['seconds']:.2f} s, {facts['peak_memory_bytes'] / 1e6:,.0f} MB")
         found.append(asdict(turn) | facts)
 
+    # These load torch: afterwards, for a new process takes over its parent's peak of memory.
+    from benchmark.training import pace
+    from speed import measure
+
+    hardware = measure.hardware(pace.default_together(measure.RECIPE, measure.CPU))
     result = {
         "command": cli.command_line("speed.scoring", words),
         "quick": options.quick,
