@@ -30,10 +30,8 @@ from nas_methods import Task, proxies, resizing
 from tests.kept import COMPARISONS, LEDGERS, OURS, PAGE, PARTIAL, RANKINGS, RESULTS, SCORES, TABLES, UNSCORED, VERIFIED
 
 WARMED = ("bse-a17b756f2e76", "mcts-acb1907af568")  # variants of one seed, of which the page tells apart
+RESIZED = "shape_adaptor-9c5b2f6704c8"  # ranks by sizes that it learns: told apart, too
 # the page tells of these one by one
-RESIZED = (
-    "shape_adaptor-9c5b2f6704c8"  # ranks by sizes that it learns, not by scores of configurations: told apart, too
-)
 SEARCHED = [path for path in SCORES if not path.name.startswith(("zero_cost-", RESIZED, *WARMED))]
 SIMULATED = sorted((RESULTS / "simulation").glob("*.json"))
 INTERFERENCE = sorted((RESULTS / "interference").glob("*.json"))
