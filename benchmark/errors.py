@@ -1,10 +1,12 @@
 """The two ways in which a command can end badly, and how a name that is not known is put right."""
 
+import itertools
 import re
 from collections.abc import Iterable
 
 MOST_OF_A_TEXT = 2000  # characters of a message
 MOST_OF_A_WORD = 400  # characters of what it quotes, such as a value without a space or a file's path
+MOST_LISTED = 300  # characters of the valid names, so that what else it says is still read
 
 
 class UsageError(ValueError):
@@ -46,10 +48,16 @@ def nearest(name: str, valid: Iterable[str], cutoff: float = 0.7) -> str:
 
 
 def choices(name: str, valid: Iterable[str], lead: str = "choose from") -> str:
-    """The end of a message about an unknown name: the nearest valid one first, if there is one, then all of them."""
-    listed = list(valid)
-    near = nearest(str(name), listed)
-    return (f"did you mean {near}? " if near else "") + f"{lead} {', '.join(listed)}"
+    """The end of a message about an unknown name: the nearest valid one first, if there is one, then all of them.
+
+    Of more than MOST_LISTED characters of names it lists those that fit, and says how many it left out.
+    """
+    names = list(valid)
+    near = nearest(str(name), names)
+    ends = itertools.accumulate(len(one) + len(", ") for one in names)
+    fit = max(sum(end <= MOST_LISTED for end in ends), 1)
+    more = f" and {len(names) - fit} more" if len(names) > fit else ""
+    return (f"did you mean {near}? " if near else "") + f"{lead} {', '.join(names[:fit])}{more}"
 
 
 def _plain(name: str) -> str:
