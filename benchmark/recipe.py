@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
@@ -73,6 +73,13 @@ class Recipe:
         "smoke": {"epochs": 2, "train_images": 512, "eval_images": 512},
     }
 
+    def __new__(cls, *words: Any, **given: Any) -> Self:
+        """Raises UsageError where Python would complain of an argument: a recipe is among the first things that one writes."""
+        if words:
+            raise UsageError(f"{repr(words[0])[:80]} has no name: write {cls.__name__}(epochs=10), or .preset('paper')")
+        cls.require_fields(given)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         require_values(self)
         optional = ("train_images", "eval_images", "side")
@@ -110,22 +117,34 @@ class Recipe:
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> Self:
         """The named preset with some fields replaced. Raises UsageError for unknown names and bad values."""
+        cls.require_known(name, overrides)
+        return cls(**(cls.PRESETS[name] | overrides))
+
+    @classmethod
+    def require_known(cls, name: str, given: Iterable[str]) -> None:
+        """Raises UsageError, listing what there is, for an unknown preset and for a name that no field has."""
         if not isinstance(name, str) or name not in cls.PRESETS:
             raise UsageError(f"unknown recipe '{name}': {choices(name, cls.PRESETS)}")
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(overrides) - known):
-            raise UsageError(
-                f"a recipe has no field '{unknown[0]}': {choices(unknown[0], sorted(known), 'its fields are')}"
-            )
-        return cls(**(cls.PRESETS[name] | overrides))
+        cls.require_fields(given)
+
+    @classmethod
+    def require_fields(cls, given: Iterable[str]) -> None:
+        """Raises UsageError, listing what there is, for a name that no field has."""
+        known = sorted(field.name for field in fields(cls))
+        if unknown := sorted(set(given) - set(known)):
+            raise UsageError(f"a recipe has no field '{unknown[0]}': {choices(unknown[0], known, 'its fields are')}")
 
     @classmethod
     def stated(cls, fields: Mapping[str, Any], digest: str) -> Self:
         """The recipe that a ledger or a table states. Raises UsageError if this version has no such recipe."""
+        none = "this version has no recipe of the fields that are stated"
+        if not isinstance(fields, Mapping):
+            raise UsageError(f"{none}, {repr(fields)[:80]}")
         try:
-            recipe = cls(**fields)
-        except TypeError as error:
-            raise UsageError(f"this version has no recipe of the fields that are stated ({error})") from None
+            cls.require_fields(fields)
+        except UsageError as error:
+            raise UsageError(f"{none} ({error})") from None
+        recipe = cls(**fields)
         if recipe.hash != digest:
             raise UsageError(f"the recipe that is stated has the hash {recipe.hash} here, not {digest}: it was altered")
         return recipe

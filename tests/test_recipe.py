@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from pathlib import Path
 
@@ -138,6 +139,23 @@ def test_overrides_replace_one_field(kind):
 )
 def test_labels_name_the_preset_and_what_differs(recipe, label):
     assert recipe.label == label
+
+
+@BOTH
+def test_a_field_that_is_not_there_and_a_value_without_a_name_are_refused(kind):
+    with pytest.raises(UsageError, match="no field 'seed': its fields are batch_size, "):
+        kind(seed=1)
+    with pytest.raises(UsageError, match="no field 'epoch': did you mean epochs"):
+        replace(kind(), epoch=1)
+    with pytest.raises(UsageError, match=f"5 has no name: write {kind.__name__}"):
+        kind(5)
+    assert pickle.loads(pickle.dumps(kind(epochs=7))) == kind(epochs=7)  # as workers get it
+
+
+@pytest.mark.parametrize("stated", [5, ["epochs"], {"warmup": 3}])
+def test_what_states_no_recipe_of_this_version_is_refused(stated):
+    with pytest.raises(UsageError, match="this version has no recipe of the fields that are stated"):
+        Recipe.stated(stated, "0" * 12)
 
 
 def test_recipes_are_frozen():

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, pairwise
 from operator import index
 from typing import Any, Literal, TypeVar
 
@@ -126,6 +126,12 @@ class Backbone:
         for name, valid in values_of(type(self)).items():
             if (value := getattr(self, name)) not in valid:
                 raise UsageError(f"no backbone is built with the {name} '{value}': {choices(value, valid)}")
+        if not _are_whole(self.widths):
+            raise UsageError(
+                f"no backbone has the widths {self.widths!r}: give channels per searched layer, as in (16, 16)"
+            )
+        if not _are_whole((self.side,)):
+            raise UsageError(f"no backbone has images of side {self.side!r}: give it in pixels, as in 32")
 
     @property
     def blocks(self) -> tuple[tuple[int, int, int], ...]:
@@ -138,6 +144,16 @@ class Backbone:
     def features(self) -> int:
         """Channels of the last layer, which the classifier sees."""
         return self.blocks[-1][2]
+
+    @property
+    def first(self) -> int:
+        """Side of the feature maps after the stem, in pixels: what the first of a space's sizes must be."""
+        return self.side if self.stem == "cifar" else self.side // 4
+
+
+def _are_whole(numbers: Any) -> bool:
+    """Whether it is a tuple of whole numbers of 1 or more, one at least."""
+    return isinstance(numbers, tuple) and len(numbers) > 0 and all(type(one) is int and one > 0 for one in numbers)
 
 
 @dataclass(frozen=True)
@@ -152,6 +168,8 @@ class PoolingSpace:
     backbone    None where this suite cannot train it yet
     training    by preset, the fields of a Recipe that this space sets otherwise than `Recipe.PRESETS`
     search      the same of a SearchRecipe
+
+    Raises UsageError where these do not fit together.
     """
 
     name: str
@@ -164,10 +182,30 @@ class PoolingSpace:
     search: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        if not _are_whole(self.sizes) or any(a <= b or a % b for a, b in pairwise(self.sizes)):
+            raise UsageError(
+                f"{self.name} has the sizes {self.sizes!r}: give the side at each resolution, each a whole fraction of the "
+                "one before, as in (32, 16)"
+            )
+        if not _are_whole((self.depth,)):
+            raise UsageError(f"{self.name} has the depth {self.depth!r}: give the number of searched layers")
+        default = self.default.layers if isinstance(self.default, Config) else ()
+        if (len(default), sum(default)) != (len(self.sizes), self.depth):
+            raise UsageError(
+                f"{self.name} has the default {self.default}: give a Config of {len(self.sizes)} numbers of 1 or more that "
+                f"sum to its depth, {self.depth}"
+            )
         if self.backbone and len(self.backbone.widths) != self.depth:
             raise UsageError(
                 f"{self.name} has {self.depth} searched layers, but its backbone {len(self.backbone.widths)} widths"
             )
+        if self.backbone and self.backbone.first != self.sizes[0]:
+            raise UsageError(
+                f"{self.name} has maps of {self.sizes[0]} pixels first, but the stem of its backbone gives {self.backbone.first}"
+            )
+        for kind, own in ((Recipe, self.training), (SearchRecipe, self.search)):
+            for name, given in own.items():
+                kind.require_known(name, given)
 
     @property
     def classes(self) -> int:
@@ -176,6 +214,8 @@ class PoolingSpace:
 
     def presets(self, kind: type[Recipe]) -> dict[str, dict[str, Any]]:
         """The presets of a kind of recipe as they are for this space: by name, the fields that differ from that kind's defaults."""
+        if not (isinstance(kind, type) and issubclass(kind, Recipe)):
+            raise UsageError(f"{repr(kind)[:80]} is no kind of recipe: write Recipe or SearchRecipe, without a call")
         own = self.search if issubclass(kind, SearchRecipe) else self.training
         return {
             name: dict(general) | {"dataset": self.dataset} | dict(own.get(name, {}))
@@ -184,10 +224,17 @@ class PoolingSpace:
 
     def preset(self, kind: type[R], name: str, **overrides: Any) -> R:
         """The named preset for this space with some fields replaced. Raises UsageError as `Recipe.preset` does."""
-        return kind.preset(name, **(self.presets(kind).get(name, {}) | overrides))
+        presets = self.presets(kind)
+        kind.require_known(name, overrides)
+        return kind(**(presets[name] | overrides))
 
     def label(self, recipe: Recipe) -> str:
-        """The preset of this space that is closest to a recipe, with what differs from it: `paper-epochs10`."""
+        """The preset of this space that is closest to a recipe, with what differs from it: `paper-epochs10`.
+
+        Raises UsageError for what is no recipe.
+        """
+        if not isinstance(recipe, Recipe):
+            raise UsageError(f"{repr(recipe)[:80]} is no recipe: write space.label(space.preset(Recipe, 'paper'))")
         return recipe.labelled(self.presets(type(recipe)))
 
     def at(self, side: int | None) -> PoolingSpace:
@@ -263,11 +310,21 @@ class PoolingSpace:
         return self.index(config) + 1
 
     def along(self, path: Sequence[int]) -> Architecture:
-        """The configuration that runs along a path (L,) of resolutions, or the path where none does."""
-        counts = tuple(tuple(path).count(r) for r in range(len(self.sizes)))
-        if 0 not in counts and (config := Config(counts)).path == tuple(path):
+        """The configuration that runs along a path (L,) of resolutions, or the path where none does.
+
+        Raises UsageError for what is no path of this space.
+        """
+        given = tuple(path) if isinstance(path, Iterable) else ()
+        known = all(one in range(len(self.sizes)) for one in given)
+        if not known or len(given) != self.depth or given[0] != 0:
+            raise UsageError(
+                f"{repr(path)[:80]} is no path of {self.name}: give {self.depth} resolutions from 0 to {self.poolings}, the "
+                f"first of them 0, as {self.default}.path has"
+            )
+        counts = tuple(given.count(r) for r in range(len(self.sizes)))
+        if 0 not in counts and (config := Config(counts)).path == given:
             return config
-        return Path(tuple(path))
+        return Path(given)
 
     def architecture(self, text: str) -> Architecture:
         """What a text names: a configuration ("[4,3,3]"), any path ("012220220") or sizes ("32,32,24x23,...").

@@ -150,13 +150,17 @@ class GroundTruth:
 
     @classmethod
     def from_records(
-        cls, records: Iterable[Mapping[str, Any]], name: str, *, source: str = "", notes: Sequence[str] = ()
+        cls, records: Iterable[Mapping[str, Any]], name: str = _NOT_SAID, *, source: str = "", notes: Sequence[str] = ()
     ) -> GroundTruth:
         """A table from the ledger's records, in any order; losses are rounded to 5 decimals.
 
         Raises UsageError if there are none, if two are of one run, or if they disagree in space, recipe or data:
         results of two recipes never merge.
         """
+        if name is _NOT_SAID or isinstance(records, str | Mapping) or not isinstance(records, Iterable):
+            raise UsageError(
+                "a table is made of a list of records, under a name: GroundTruth.from_records(ledger.records(), 'mine')"
+            )
         records = list(records)
         if not records:
             raise UsageError(f"table {name} would be empty: finish a run first")
@@ -422,9 +426,9 @@ class GroundTruth:
 
 
 def require_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name) or len(name) > LONGEST_STEM:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name) or len(name) > LONGEST_STEM:
         raise UsageError(
-            f"{name[:LONGEST_STEM]!r} cannot name a table: use letters, digits and . _ + -, {LONGEST_STEM} at most"
+            f"{str(name)[:LONGEST_STEM]!r} cannot name a table: use letters, digits and . _ + -, {LONGEST_STEM} at most"
         )
 
 

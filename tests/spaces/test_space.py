@@ -202,6 +202,50 @@ def test_a_backbone_has_a_width_for_each_layer():
     assert message == "odd has 3 searched layers, but its backbone 2 widths"
 
 
+@pytest.mark.parametrize(
+    ("slip", "said"),
+    [
+        ({"sizes": 32}, "odd has the sizes 32: give the side at each resolution"),
+        ({"sizes": (32, 20)}, "each a whole fraction of the one before"),
+        ({"depth": "4"}, "odd has the depth '4'"),
+        ({"default": "[2,2]"}, "odd has the default [2,2]: give a Config"),
+        ({"default": Config((2, 3))}, "2 numbers of 1 or more that sum to its depth, 4"),
+        ({"default": Config((2, 1, 1))}, "odd has the default [2,1,1]: give a Config of 2 numbers"),
+        ({"sizes": (16, 8)}, "odd has maps of 16 pixels first, but the stem of its backbone gives 32"),
+        ({"training": {"papers": {"epochs": 3}}}, "unknown recipe 'papers': did you mean paper?"),
+        ({"search": {"paper": {"epoch": 3}}}, "no field 'epoch': did you mean epochs?"),
+        ({"training": {"paper": {"bn": "batch"}}}, "no field 'bn'"),
+    ],
+)
+def test_an_entry_with_a_slip_is_refused_where_it_is_made(slip, said):
+    backbone = Backbone("basic", (4, 4, 8, 16), "cifar", 32)
+    entry = {"name": "odd", "sizes": (32, 16), "depth": 4, "default": Config((2, 2)), "dataset": "synthetic"}
+    assert len(PoolingSpace(**entry, backbone=backbone)) == 3
+    assert said in refusal(lambda: PoolingSpace(**entry | {"backbone": backbone} | slip))
+
+
+def test_a_backbone_has_whole_numbers():
+    assert "has the widths 5" in refusal(Backbone, "basic", 5, "cifar", 32)
+    assert "has the widths (4, 0)" in refusal(Backbone, "basic", (4, 0), "cifar", 32)
+    assert "images of side '32'" in refusal(Backbone, "basic", (4, 8), "cifar", "32")
+
+
+@pytest.mark.parametrize("path", [5, None, "0000111222", (0, 1), (1, *9 * (2,)), (0, *9 * (3,)), [0, *9 * ["a"]]])
+def test_what_is_no_path_is_refused(path):
+    assert "is no path of resnet20-cifar10: give 10 resolutions from 0 to 2" in refusal(load_space().along, path)
+
+
+@pytest.mark.parametrize("given", [5, "paper", None, Recipe])
+def test_what_is_no_recipe_has_no_label(given):
+    assert "is no recipe: write space.label(" in refusal(load_space().label, given)
+
+
+@pytest.mark.parametrize("given", [5, "paper", int, Recipe()])
+def test_what_is_no_kind_of_recipe_has_no_presets(given):
+    assert "is no kind of recipe: write Recipe or SearchRecipe" in refusal(load_space().presets, given)
+    assert "is no kind of recipe: write Recipe or SearchRecipe" in refusal(load_space().preset, given, "paper")
+
+
 def test_classes_are_those_of_the_data_set():
     assert load_space().classes == 10
     assert "unknown data set 'nothing'" in refusal(

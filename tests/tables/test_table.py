@@ -318,6 +318,12 @@ def test_records_that_cannot_be_one_table(changes, said):
     assert said in refusal(GroundTruth.from_records, made, "t")
 
 
+@pytest.mark.parametrize("given", [(5,), (5, "x"), (None, "x"), ("abc", "x"), ({"config": "[4,3,3]"}, "x"), ([],)])
+def test_what_is_no_list_of_records_is_refused(given):
+    with pytest.raises(UsageError, match="a table is made of a list of records, under a name"):
+        GroundTruth.from_records(*given)
+
+
 def test_no_records_and_bad_names():
     assert "finish a run" in refusal(GroundTruth.from_records, [], "t")
     for name in ("", "../t", "a b", ".t", "a\nb"):
