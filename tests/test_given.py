@@ -324,7 +324,9 @@ def test_where_nothing_is_near_only_the_list_is_said():
     text = choices("a-name-of-a-table-99x", hundred, "the tables are")
     assert text.startswith("did you mean a-name-of-a-table-99? the tables are a-name-of-a-table-0, ")
     listed = text.count("a-name-of-a-table") - 1
-    assert len(text) < 400 and text.endswith(f" and {100 - listed} more") and listed > 10
+    assert len(text) < 400
+    assert text.endswith(f" and {100 - listed} more")
+    assert listed > 10
     assert choices("", ["long" * 100, "b"]) == f"choose from {'long' * 100} and 1 more"
     assert nearest("x", []) == ""
 
