@@ -14,7 +14,6 @@ from PIL import Image
 
 from benchmark import datasheets
 from benchmark.datasets import crops, folders, loaders, named, sets
-from benchmark.datasets import ffcv as writer
 from benchmark.datasets.batches import Batches, StreamedBatches, served
 from benchmark.datasets.halves import split_of
 from benchmark.errors import UsageError
@@ -360,7 +359,7 @@ def test_squares_are_the_middle_of_the_shorter_side():
 @BOTH
 def test_loaders_give_the_same_batches(data, name, ffcv):
     place = data / datasheets.datasheet(name).place
-    assert writer.main(["write", name, "--data", str(data), "--images", str(place), "--side", "256"]) == 0
+    assert ffcv.main(["write", name, "--data", str(data), "--images", str(place), "--side", "256"]) == 0
     recipe = replace(RECIPE, dataset=name, train_images=20, eval_images=9)
     made, splits = {}, {}
     for loader in ("resident", "torchvision", "ffcv"):
