@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import math
+import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -252,15 +253,40 @@ def test_what_cannot_be_decoded_is_named_before_any_training(example, tmp_path, 
     assert "test.txt cannot be read" in one_line(lambda: named.load("food101", tmp_path))
 
 
-@pytest.mark.parametrize("kind", ["folder", "loop", "pipe of no bytes"])
+@pytest.mark.parametrize("kind", ["folder", "loop", "device of no bytes", "pipe"])
 def test_what_is_named_like_an_image_and_is_none_is_told(example, tmp_path, kind):
     folder = example.write(tmp_path, "imagenet", 4, 2)
     bad = next((folder / "train").iterdir()) / "x.jpg"
     if kind == "folder":
         bad.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(bad)
     else:
         bad.symlink_to(bad if kind == "loop" else "/dev/null")
     assert f"{bad} cannot be decoded" in one_line(lambda: named.load("imagenet", tmp_path))
+
+
+def test_a_class_of_one_split_alone_is_named(example, tmp_path):
+    folder = example.write(tmp_path, "imagenet", 4, 2)
+    (folder / "val" / "n7").mkdir()
+    assert "the class n7 is in val and not in train: " in one_line(lambda: named.load("imagenet", tmp_path))
+    for name in ("n5", "n6"):
+        (folder / "train" / name).mkdir()
+    assert "the class n5 is in train and not in val (and 2 more): " in one_line(
+        lambda: named.load("imagenet", tmp_path)
+    )
+    for name in ("n5", "n6", "n7"):
+        for split in ("train", "val"):
+            (folder / split / name).mkdir(exist_ok=True)
+    assert len(named.load("imagenet", tmp_path).train) == 4
+
+
+def test_what_systems_leave_beside_images_is_passed_over(example, tmp_path):
+    folder = example.write(tmp_path, "imagenet", 4, 2)
+    one = next((folder / "train").iterdir())
+    for path in (one / "Thumbs.db", folder / "train" / "Thumbs.db", folder / "train" / "desktop.ini", one / "._1.JPEG"):
+        path.write_bytes(b"\xd0\xcf")
+    assert len(named.load("imagenet", tmp_path).train) == 4
 
 
 def test_a_loop_of_folders_is_no_class(example, tmp_path):
