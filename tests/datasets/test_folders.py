@@ -438,8 +438,8 @@ def jpegs(tmp_path_factory, ffcv):
             image.convert(kind).save(path, "JPEG", quality=95, **more)
     words = ["write", "imagenet", "--data", str(root), "--images", str(root / "imagenet"), "--side", "256"]
     with pytest.raises(UsageError, match="not RGB"):
-        writer.main([*words, "--quality", "90"])
-    assert writer.main([*words, "--quality", "90", "--to-rgb"]) == 0
+        ffcv.main([*words, "--quality", "90"])
+    assert ffcv.main([*words, "--quality", "90", "--to-rgb"]) == 0
     return {loader: loaders.load("imagenet", root, loader=loader) for loader in ("torchvision", "ffcv")}
 
 
