@@ -15,6 +15,7 @@ from PIL import Image
 
 from benchmark import datasheets
 from benchmark.datasets import crops, folders, loaders, named, sets
+from benchmark.datasets import ffcv as writer
 from benchmark.datasets.batches import Batches, StreamedBatches, served
 from benchmark.datasets.halves import split_of
 from benchmark.errors import UsageError
@@ -385,7 +386,7 @@ def test_squares_are_the_middle_of_the_shorter_side():
 @BOTH
 def test_loaders_give_the_same_batches(data, name, ffcv):
     place = data / datasheets.datasheet(name).place
-    assert ffcv.main(["write", name, "--data", str(data), "--images", str(place), "--side", "256"]) == 0
+    assert writer.main(["write", name, "--data", str(data), "--images", str(place), "--side", "256"]) == 0
     recipe = replace(RECIPE, dataset=name, train_images=20, eval_images=9)
     made, splits = {}, {}
     for loader in ("resident", "torchvision", "ffcv"):
@@ -438,8 +439,8 @@ def jpegs(tmp_path_factory, ffcv):
             image.convert(kind).save(path, "JPEG", quality=95, **more)
     words = ["write", "imagenet", "--data", str(root), "--images", str(root / "imagenet"), "--side", "256"]
     with pytest.raises(UsageError, match="not RGB"):
-        ffcv.main([*words, "--quality", "90"])
-    assert ffcv.main([*words, "--quality", "90", "--to-rgb"]) == 0
+        writer.main([*words, "--quality", "90"])
+    assert writer.main([*words, "--quality", "90", "--to-rgb"]) == 0
     return {loader: loaders.load("imagenet", root, loader=loader) for loader in ("torchvision", "ffcv")}
 
 
