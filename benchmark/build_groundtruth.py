@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing:
         sized = space.at(recipe.side)
         numbers, largest = max((costs.outputs(sized, run.config.path), run.config) for run in missing)
-        needed, at_once = memory.training_bytes(space, recipe, numbers), min(together, len(missing))
+        needed, at_once = memory.training_bytes(space, recipe, numbers, device=str(device)), min(together, len(missing))
         cli.say(memory.require(needed, f"{largest} at batch {recipe.batch_size}", device, at_once))
         if device.type == "cpu":
             say_how_long(space, recipe, device, together, sum(works[run] for run in missing))

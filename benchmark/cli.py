@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from benchmark import output
-from benchmark.errors import Failure, UsageError, choices, in_a_line, nearest
+from benchmark.errors import Failure, UsageError, choices, in_a_line, nearest, not_installed
 from benchmark.given import plain_number, values_of
 
 ENGINES = ("auto", "compiled", "graph", "eager")  # of benchmark.training.engine, which needs torch
@@ -333,6 +333,11 @@ def _code_of(main: Callable[[Sequence[str] | None], int]) -> int:
         except (Failure, OSError) as error:
             say(f"error: {_one_line(error)}")
             return 1
+        except ModuleNotFoundError as error:
+            if not (what := not_installed(error)):  # a module of ours: a defect, not a matter of installation
+                raise
+            say(f"error: {what}")
+            return 2
         except KeyboardInterrupt:
             say("interrupted: nothing is lost, the same command goes on")
             return 130

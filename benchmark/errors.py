@@ -2,11 +2,13 @@
 
 import itertools
 import re
+import sys
 from collections.abc import Iterable
 
 MOST_OF_A_TEXT = 2000  # characters of a message
 MOST_OF_A_WORD = 400  # characters of what it quotes, such as a value without a space or a file's path
 MOST_LISTED = 300  # characters of the valid names, so that what else it says is still read
+NEEDED = ("torch", "torchvision", "numpy", "scipy", "pandas", "rich")  # what an installation always brings
 
 
 class UsageError(ValueError):
@@ -18,6 +20,17 @@ class UsageError(ValueError):
 
 class Failure(RuntimeError):
     """The request was right but could not be carried out: one line, exit code 1."""
+
+
+def not_installed(error: ModuleNotFoundError) -> str:
+    """What this Python lacks of NEEDED, and how to have it; empty where it is another module that is missing."""
+    name = (error.name or "").partition(".")[0]
+    if name not in NEEDED:
+        return ""
+    return (
+        f"{name} is not installed in {sys.executable}: pip install 'nas-bench-pooling[report]', "
+        "or in a checkout pip install -e '.[report]'"
+    )
 
 
 def in_a_line(error: BaseException) -> str:

@@ -118,11 +118,8 @@ def arguments(method: type[Any] | None = Everything) -> cli.Parser:
             cli.add_fields(parser, method, "options of the method")
             title = "search recipe, field by field (defaults of the preset paper)"
             cli.add_fields(parser, SearchRecipe, title, {"precision": precision.AUTO})
-        except ModuleNotFoundError as error:  # this Python has the checkout, but not what it needs
-            raise UsageError(
-                f"{error.name} is not installed in {sys.executable}: pip install -e '.[report]', or use the Python of make "
-                "demo, .venv/bin/python"
-            ) from None
+        except ModuleNotFoundError:  # said where all commands say it
+            raise
         except Exception as error:  # argparse's own ArgumentError, or a field that no flag can be made of
             raise UsageError(f"the options of this method cannot become flags: {in_a_line(error)}") from None
     return parser

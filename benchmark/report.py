@@ -11,7 +11,7 @@ that was made on the data it saw. A file that cannot be read is named and left o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark import cli
@@ -64,14 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     beside = studies.studies_of(out, folder, told.mixing)
     left_out = [*found.left_out, *told.left_out, *beside.left_out]
 
-    boards: dict[str, leaderboard.Board] = {}
-    why: dict[str, str] = {}
-    for one in found.tables:
-        try:
-            one.table.require_judge()
-            boards[one.table.name] = leaderboard.board_of(one, found, labels)
-        except UsageError as error:
-            why[one.table.name] = f"No method is held against it: {error}"
+    boards, why = _boards(found, labels)
     named = styles.styles([*labels.values(), *(row.label for board in boards.values() for row in board.standings)])
     tables = [explored.explore(one, out, folder) for one in found.tables]
     chapters = [_chapter(table, boards.get(table.name), why.get(table.name, ""), named) for table in tables]
@@ -97,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheets = files.sheets(tables, list(boards.values()), paper)
     written = {
         "tables": sorted(map(str, files.write(sheets, folder / "tables"))),
-        "figures": sorted(map(str, files.draw(drawn, folder / "figures", options.formats))),
+        "figures": sorted(map(str, _drawn(drawn, folder / "figures", options.formats))),
     }
     if options.json:
         cli.print_json({"page": str(target), **written, "left_out": left_out})
@@ -130,6 +123,39 @@ def offered() -> list[kept.Offered]:
             ]
         except (UsageError, TypeError):
             continue
+    return found
+
+
+def _boards(found: kept.Kept, labels: Mapping[int, str]) -> tuple[dict[str, leaderboard.Board], dict[str, str]]:
+    """(the board of each table, why another has none), by the tables' names."""
+    from benchmark.running.progress import ProgressLine
+
+    boards: dict[str, leaderboard.Board] = {}
+    why: dict[str, str] = {}
+    names = [one.table.name for one in found.tables]
+    with ProgressLine("scoring", [1.0] * len(names), names) as line:
+        for place, one in enumerate(found.tables):
+
+            def progress(fraction: float, place: int = place) -> None:
+                line.report(place, {"fraction": fraction})
+
+            try:
+                one.table.require_judge()
+                boards[one.table.name] = leaderboard.board_of(one, found, labels, progress)
+            except UsageError as error:
+                why[one.table.name] = f"No method is held against it: {error}"
+            progress(1.0)
+    return boards, why
+
+
+def _drawn(drawn: Sequence[figures.Figure], folder: Path, formats: Sequence[str]) -> list[Path]:
+    from benchmark.running.progress import ProgressLine
+
+    found: list[Path] = []
+    with ProgressLine("drawing", [1.0] * len(drawn), [figure.key for figure in drawn]) as line:
+        for place, figure in enumerate(drawn):
+            found += files.draw([figure], folder, formats)
+            line.report(place, {"fraction": 1.0})
     return found
 
 

@@ -41,13 +41,16 @@ from benchmark.training import precision
 SCALES = ("compound", "static")
 TRAIN: dict[str, tuple[Any, str]] = {  # fields of the recipe of training from scratch that have a flag
     "epochs": (cli.positive, "instead of the recipe's"),
-    "every": (cli.positive, "epochs after which the rate is halved"),
+    "every": (cli.positive, "epochs after which the rate is multiplied by the factor"),
+    "factor": (cli.number, "that factor (default 0.5)"),
     "batch_size": (cli.positive, "instead of the recipe's"),
     "lr": (cli.number, "instead of the recipe's"),
     "cutout": (cli.whole, "side of the square that is blanked in each image, in pixels; 0: none"),
     "auxiliary": (cli.number, "weight of the loss of the auxiliary head of DARTS cells; 0: no such head"),
     "drop_path": (cli.number, "share of the paths of DARTS cells that is dropped towards the end; 0: none"),
     "clip": (cli.number, "the gradient's norm is cut to; 0: it is not"),
+    "smoothing": (cli.number, "share of each label that all classes get alike; 0: none"),
+    "jitter": (cli.number, "strength of that of colours, 0 to 1; 0: none"),
 }
 AGAINST = ("baseline", "compound", "random", "static")
 
@@ -102,7 +105,7 @@ def arguments() -> cli.Parser:
     group.add_argument(
         "--train-recipe",
         metavar="R",
-        help="paper (250 epochs, default), cells (the paper's for DARTS cells, and their default), or smoke",
+        help="paper (250 epochs, default), cells and imagenet (the paper's for DARTS cells, and their default), or smoke",
     )
     for name, (read, said) in TRAIN.items():
         shape = "N" if read is not cli.number else "X"
@@ -433,7 +436,8 @@ def _evaluation(options: Any, recipe: ChannelRecipe, subject: Any) -> Any:
     if recipe.eval_images is not None:
         fields |= {"eval_images": recipe.eval_images}
     same = {name: getattr(recipe, name) for name in ("dataset", "precision", "memory_layout", "threads")}
-    preset = options.train_recipe or ("cells" if subject.base.startswith("darts") else "paper")
+    cells = "imagenet" if recipe.dataset == "imagenet" else "cells"
+    preset = options.train_recipe or (cells if subject.base.startswith("darts") else "paper")
     chosen = EvaluationRecipe.preset(preset, **same | fields)
     require_cells(chosen, subject)
     return chosen

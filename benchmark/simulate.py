@@ -18,9 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from benchmark import cli
 from benchmark.errors import UsageError
@@ -33,6 +31,9 @@ from benchmark.simulation.problem import CLOCKS, Problem, problem_of
 from benchmark.simulation.replay import Trace, replay
 from benchmark.tables.files import distinct_name, load_table
 from benchmark.tables.table import GroundTruth
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LEAST_RUNS = 10  # of which a mean and its error say something (JAHS-Bench-201's protocol)
 MOST_TRAININGS = 100.0  # of the default budget
@@ -80,6 +81,9 @@ class Simulated:
 
     def text(self) -> str:
         """For people: regret after some trainings' time, with standard errors, and mean ranks at the end."""
+
+        import numpy as np
+
         problem, size = self.problem, len(self.problem.space)
         training, runs = problem.training, len(next(iter(self.traces.values())))
         many = "" if self.workers == 1 else f", {self.workers} workers"
@@ -181,6 +185,9 @@ def simulate(
     trainings: the budget, in multiples of the mean cost of one full training; by default as many as there are
     configurations, 100 at most. Raises UsageError as `problem_of` does, and for fewer than 10 runs.
     """
+
+    import numpy as np
+
     if runs < LEAST_RUNS:
         raise UsageError(f"{runs} searches are too few to tell optimisers apart: give {LEAST_RUNS} or more")
     if trainings is not None and not 0 < trainings < float("inf"):

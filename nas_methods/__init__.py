@@ -48,7 +48,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import UsageError, choices, in_a_line
+from benchmark.errors import UsageError, choices, in_a_line, not_installed
 from benchmark.recipe import SearchRecipe
 from benchmark.running.claims import Taken
 from benchmark.scoring.ranking import Ranking as Ranking
@@ -205,4 +205,6 @@ def _guarded(name: str, run: Callable[[], Any]) -> Any:
     except (Exception, SystemExit) as error:
         where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         why = f"{type(error).__name__}: {in_a_line(error)}{where}"
+        if isinstance(error, ModuleNotFoundError):
+            why = not_installed(error) or why
         raise UsageError(f"method '{name}' cannot be loaded: {why}") from error

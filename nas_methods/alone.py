@@ -143,7 +143,7 @@ class Alone:
     def memory(self, task: Task) -> float:
         """Bytes that the largest of them takes, told beforehand: they are made one after the other."""
         numbers = max(costs.outputs(task.space, config.path) for config in task.space)
-        return training_bytes(task.space, task.recipe, numbers)
+        return training_bytes(task.space, task.recipe, numbers, device=task.device)
 
     def trainings(self, task: Task, measure: Measure) -> list[Training]:
         """The training of every configuration, in canonical order; one that is kept already is not made again.

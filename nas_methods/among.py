@@ -109,7 +109,7 @@ class Among(Spos):
 
     def memory(self, task: Task) -> float:
         numbers = max(costs.outputs(task.space, config.path) for config in self.chosen)
-        return training_bytes(task.space, task.recipe, numbers)
+        return training_bytes(task.space, task.recipe, numbers, device=task.device)
 
 
 def moments(epochs: int, looks: int) -> tuple[int, ...]:

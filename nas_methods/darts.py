@@ -116,13 +116,13 @@ class Method:
         return float(passes * mixture_macs(task) * recipe.epochs * train.steps * min(recipe.batch_size, len(train)))
 
     def memory(self, task: Task) -> float:
-        """Bytes that the search takes at most, told beforehand: all resolutions of all blocks at once; the second order
-        keeps those of three passes.
+        """Bytes that the search takes at most, told beforehand: all resolutions of all blocks at once, and half as much
+        again for what they are given and for their weighted sums; the second order keeps those of three passes.
         """
         space, branches = task.space, 1 if self.sharing == "shared" else len(task.space.sizes)
         levels = [(0,) + (space.depth - 1) * (r,) for r in range(len(space.sizes))]
-        numbers = sum(costs.outputs(space, level) for level in levels) * (3 if self.second_order else 1)
-        return training_bytes(space, task.recipe, numbers, branches=branches)
+        numbers = sum(costs.outputs(space, level) for level in levels) * 3 // 2 * (3 if self.second_order else 1)
+        return training_bytes(space, task.recipe, numbers, branches=branches, device=task.device)
 
     def rank(self, task: Task) -> Ranking:
         """The whole search."""

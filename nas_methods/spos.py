@@ -94,7 +94,7 @@ class Method(Sampler):
         space, branches = task.space, 1 if self.sharing == "shared" else len(task.space.sizes)
         paths = [config.path for config in space] if self.paths == 36 else [space.depth * (0,)]
         numbers = max(costs.outputs(space, path) for path in paths)
-        return training_bytes(space, task.recipe, numbers, branches=branches)
+        return training_bytes(space, task.recipe, numbers, branches=branches, device=task.device)
 
     def work(self, task: Task) -> float:
         if self.paths == 36:

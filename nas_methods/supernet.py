@@ -151,7 +151,7 @@ class Sampler:
     def memory(self, task: Task) -> float:
         """Bytes that the search takes at most, told beforehand."""
         numbers = max(costs.outputs(task.space, config.path) for config in task.space)
-        return training_bytes(task.space, task.recipe, numbers, self.models)
+        return training_bytes(task.space, task.recipe, numbers, self.models, device=task.device)
 
     def rank(self, task: Task) -> Ranking:
         """The whole search."""

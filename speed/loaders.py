@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from benchmark import cli, provenance
-from benchmark.datasets import beton, crops, ffcv, ffcv_loader, loaders, named, sets
+from benchmark.datasets import beton, crops, ffcv_loader, ffcv_writer, loaders, named, sets
 from benchmark.datasets.batches import served
 from benchmark.datasets.known import cifar10
 from benchmark.errors import Failure, UsageError
@@ -228,13 +228,13 @@ def prepare(place: Path, root: str | None, counts: dict[str, int]) -> dict[str, 
     """Writes FFCV's files. Returns their sizes in bytes."""
     sizes = {}
     for material, count in counts.items():
-        source = ffcv.Held(held(material, root, count), "")
+        source = ffcv_writer.Held(held(material, root, count), "")
         for side in SIDES[material]:
             kind, _, how = side.partition(" ")
             if kind == "ffcv":
                 path = beton.beton_path(place, f"{material}-{how}", "train")
                 encoding = f"jpg {QUALITY}" if how == "jpg" else how
-                ffcv.write(path, source, f"{material}-{how}", "train", encoding)
+                ffcv_writer.write(path, source, f"{material}-{how}", "train", encoding)
                 sizes[f"{material} {side}"] = path.stat().st_size
     return sizes
 

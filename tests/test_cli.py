@@ -1,9 +1,15 @@
 """What all commands share: their flags, and how they word what went wrong."""
 
+import re
+import sys
+import tomllib
+from pathlib import Path
+
 import pytest
 
+import benchmark
 from benchmark import build_groundtruth, cli, compare, evaluate, export, verify
-from benchmark.errors import MOST_OF_A_TEXT, MOST_OF_A_WORD, Failure, UsageError, in_a_line
+from benchmark.errors import MOST_OF_A_TEXT, MOST_OF_A_WORD, NEEDED, Failure, UsageError, in_a_line
 
 
 @pytest.mark.parametrize(
@@ -81,3 +87,25 @@ def test_a_message_that_cannot_be_had_is_said_to_be():
             raise ZeroDivisionError
 
     assert in_a_line(Broken()) == "its text cannot be had, ZeroDivisionError"
+
+
+def test_what_is_not_installed_is_said_in_a_line_and_a_module_of_ours_is_a_defect(capsys):
+    def without(name):
+        def main(argv):
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+        return main
+
+    assert cli._code_of(without("torch.nn")) == 2
+    assert (
+        capsys.readouterr().err == f"error: torch is not installed in {sys.executable}: pip install "
+        "'nas-bench-pooling[report]', or in a checkout pip install -e '.[report]'\n"
+    )
+    for name in ("benchmark.misspelt", None):
+        with pytest.raises(ModuleNotFoundError):
+            cli._code_of(without(name))
+
+
+def test_what_an_installation_brings_is_what_the_project_depends_on():
+    project = tomllib.loads((Path(benchmark.__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    assert sorted(NEEDED) == sorted(re.match(r"[\w-]+", one)[0] for one in project["dependencies"])

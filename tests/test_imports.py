@@ -61,6 +61,7 @@ LIGHT = [
     "benchmark.spaces.space",
     "benchmark.spaces.costs",
     "benchmark.datasets.named",
+    "benchmark.datasets.ffcv",
     *(name for name in FILES if name.startswith("benchmark.datasets.known")),
     "benchmark.running.claims",
     "benchmark.running.launch",
@@ -176,9 +177,10 @@ def test_light_modules_import_nothing_heavy_and_nothing_that_does(name):
     assert roots(closure(name)) & HEAVY == set()
 
 
-def test_commands_say_what_is_wrong_before_torch_is_loaded():
-    for name in ("benchmark.evaluate", "benchmark.build_groundtruth", "benchmark.compare", "benchmark.verify"):
-        assert roots(closure(name)) & HEAVY == set()
+@pytest.mark.parametrize("name", [*COMMANDS, "datasets.__main__", "datasets.ffcv", "__main__"])
+def test_a_command_loads_nothing_before_it_can_say_what_is_wrong(name):
+    """Else a Python without numpy would end in a traceback in the place of a line that says what to install."""
+    assert roots(closure(f"benchmark.{name}")) & (HEAVY | {"numpy"}) == set()
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -25,5 +25,6 @@ def test_the_quickstart_runs_and_shows_a_score_and_three_plots(tmp_path, monkeyp
     assert "Kendall tau-b                   0.490" in text  # pooling late, as results/README.md has it
     assert "MACs 0.498" in text
     assert "MACs 0.473" in text
+    assert "0.915: resnet20-cifar10-paper-epochs10-2daccdc2036b\n" in text  # whole: a name cut short finds no table
     assert sum("image/png" in output.get("data", {}) for output in shown) == 3
     assert not [output for output in shown if output.get("name") == "stderr"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -149,6 +150,45 @@ def test_query_score_simulate_and_report_work_where_torch_is_broken(tmp_path, en
     kept = next((ROOT / "results" / "rankings").glob("macs-*.json"))
     (tmp_path / "results" / "rankings" / kept.name).write_bytes(kept.read_bytes())
     assert "report:" in run("-m", "benchmark", "report")
+
+
+BARE = {  # a call of each command that needs more than Python alone
+    "build_groundtruth": ["--recipe", "smoke", "--dataset", "synthetic"],
+    "evaluate": ["--method", "spos"],
+    "compare": ["published", OURS],
+    "verify": [OURS, "--sample", "1"],
+    "search_channels": ["--network", "resnet20", "--dataset", "synthetic", "--delta", "0.01"],
+    "correlate": ["--method", "macs", "--tables", "published", OURS],
+    "simulate": ["--table", "published"],
+    "export": ["published", "--out", "exported"],
+    "report": [],
+    "datasets": ["cifar10"],
+    "datasets.ffcv": ["write", "cifar10"],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_python_with_no_dependency_says_in_a_line_what_to_install(name, environment, tmp_path):
+    """Without site-packages (-S), as after `pip install --no-deps` of the wheel."""
+    (tmp_path / "results" / "rankings").mkdir(parents=True)
+    for kept in (ROOT / "results" / "rankings").glob("macs-*.json"):
+        (tmp_path / "results" / "rankings" / kept.name).write_bytes(kept.read_bytes())
+    done = call([sys.executable, "-S", "-m", f"benchmark.{name}", *BARE[name]], cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert re.match(r"error: .*(torch|numpy|scipy|altair)\b.*: pip install '", line), line
+
+
+def test_a_python_with_no_dependency_answers_a_query_and_lists_what_there_is(environment, tmp_path):
+    def run(*words):
+        done = call([sys.executable, "-S", *words], cwd=tmp_path, env=environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    query = "benchmark.load_table('published').query('[4,3,3]', seed=None, epoch=None, split='test')"
+    assert run("-c", f"import benchmark; print({query})") == "90.52\n"
+    assert "benchmark.evaluate " in run("-m", "benchmark")
+    assert "mixture" in run("-m", "benchmark.evaluate", "--list")
 
 
 def test_one_version_is_said_everywhere():

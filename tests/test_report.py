@@ -60,6 +60,8 @@ def made(tmp_path_factory):
         said = []
         patch.setattr("benchmark.cli.answer", lambda *lines: said.extend(lines))
         patch.setattr("benchmark.cli.say", lambda *lines: said.extend(lines))
+        patch.setattr("benchmark.running.progress.say", lambda line: said.append(f"so far {line}"))
+        patch.setattr("benchmark.running.progress.LOG_SECONDS", -1.0)
         assert report.main(["--out", str(out), "--formats", "svg", "--json"]) == 0
     return out, "\n".join(said)
 
@@ -82,6 +84,19 @@ def test_the_page_says_what_its_files_say(made, page):
     rankings = [benchmark.scoring.ranking.read_ranking(made[0] / "rankings" / f"a{seed}.json") for seed in range(3)]
     assert kept["planted M=1"] == benchmark.score(rankings, TABLE).tau
     assert "../rankings/a0.json" in page
+
+
+def test_how_far_it_is_shows_while_it_scores_and_draws(made):
+    """Table by table, and within each: scores, then verdicts, of three methods; then figure by figure."""
+    told = re.findall(r"^so far (\w+): ([\d.]+)% · (\d+)/(\d+) done · (\S+)", made[1], re.MULTILINE)
+    scoring = [float(share) for what, share, *_ in told if what == "scoring"]
+    assert scoring == sorted(scoring)
+    assert (scoring[0], scoring[-1]) == (0.0, 100.0)
+    assert {name for what, *_, name in told if what == "scoring"} == {"published", "own"}
+    assert len(set(scoring)) > 2 * 2 * 3
+    drawing = [(int(done), int(of)) for what, _, done, of, _ in told if what == "drawing"]
+    assert drawing == [(done, len(drawing)) for done in range(1, len(drawing) + 1)]
+    assert "images/s" not in made[1]
 
 
 def test_each_chart_has_its_data_once(page):

@@ -22,7 +22,7 @@ from benchmark.scoring.interference import interference, read_interference
 from benchmark.scoring.ranking import read_ranking
 from benchmark.scoring.scores import score
 from benchmark.scoring.sides import std_spread
-from benchmark.scoring.versus import entrants, verdict
+from benchmark.scoring.versus import entrants, verdict, verdicts
 from benchmark.simulate import simulate
 from benchmark.simulation.known import all_named
 from benchmark.spaces import costs
@@ -305,6 +305,32 @@ def test_the_page_says_which_of_two_is_better(one, other, table):
     names = {"macs": "counting MACs", "mixture": "the mixture"}
     page = (RESULTS / "README.md").read_text().replace("\n", " ")
     assert f"`{one}` against {names.get(other, f'`{other}`')} {said}" in page
+
+
+@pytest.mark.parametrize(
+    ("table", "pairs"),
+    [
+        (
+            "published",
+            [
+                ("mixture-1c767d4492c7", "bse-de45df8af4d9"),
+                ("spos-3ce1627bba71", "bse-de45df8af4d9"),
+                ("spos-3ce1627bba71", "mcts-7a01f2af34a5"),
+                ("conet-9cfa00f5e41b", "macs-5b81d8d97230"),
+            ],
+        ),
+        (OURS, [(f"zero_cost-{proxy}", "macs-5b81d8d97230") for proxy in ("37ae9164e9ab", "d7bd5acb2100")]),
+    ],
+)
+def test_adjusted_among_all_that_are_kept_no_verdict_that_the_page_names_is_left(table, pairs):
+    groups = {}
+    for path in RANKINGS:
+        groups.setdefault(path.name.partition("-seed")[0], []).append(read_ranking(path))
+    found = verdicts(groups, load_table(table))
+    for one, other in pairs:
+        between = found.get((one, other)) or found[other, one]
+        assert (between.word != "unresolved", between.adjusted_word) == (True, "unresolved")
+    assert "**Adjusted, every verdict above is unresolved.**" in PAGE
 
 
 def test_the_page_says_how_rankings_do_against_our_own_table():

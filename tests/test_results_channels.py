@@ -26,7 +26,9 @@ def trials_of(folder):
 
 
 def records_of(path):
-    return [read(one) for one in sorted(path.parent.glob("*-seed*.json"))]
+    """Of what is judged: the network as it comes is there twice, and counts as trained for its ranks."""
+    found = {one.stem: read(one) for one in path.parent.glob("*-seed*.json")}
+    return [record for stem, record in sorted(found.items()) if f"{stem}-sides" not in found]
 
 
 def test_there_is_something_to_hold_the_page_to():
@@ -125,3 +127,28 @@ def test_the_page_says_what_the_searches_cost_in_macs_and_how_far_compound_scali
     for (name, other), mean in resolved.items():  # the search, which is `other`, is ahead where it is the larger one
         assert (mean > 0) == (rows[other]["parameters"][0] > 1.5 * rows[name]["parameters"][0])
         assert (mean < 0) == (rows[name]["parameters"][0] > 1.5 * rows[other]["parameters"][0])
+
+
+def test_what_the_page_says_of_static_scaling():
+    (path,) = JUDGED
+    rows = {row["contender"]: row for row in read(path)["rows"]}
+    words = " ".join(SECTION.split())
+    static = [row for name, row in rows.items() if name.startswith("static")]
+    verdicts = [word["verdict"] for row in static for word in row["against"].values()]
+    assert verdicts == ["unresolved"] * 10
+    found, scaled = rows["search, delta 0.005"], rows["static scaling, 60%"]
+    (fewer,), (more,) = ({*row["parameters"]} for row in (scaled, found))
+    assert f"{fewer:,} for {more:,}, a quarter of the MACs, " in words
+    macs = [row["macs"][0] / 1e6 for row in (scaled, found)]
+    assert macs[0] == pytest.approx(macs[1] / 4, rel=0.01)
+    assert f"{macs[0]:.1f} million for {macs[1]:.1f}, and {scaled['against']['search, delta 0.005']['mean']:.2f} points less" in words  # fmt: skip
+    assert f"hardly anything is left: {static[-1]['parameters'][0]:,} parameters" in words
+
+
+def test_the_baseline_that_was_trained_again_for_its_ranks_is_the_same_to_the_bit():
+    (path,) = JUDGED
+    pairs = [(read(one), read(one.with_stem(one.stem.removesuffix("-sides")))) for one in path.parent.glob("*-sides.json")]  # fmt: skip
+    assert len(pairs) == 3
+    for again, before in pairs:
+        again["curves"].pop("sides")
+        assert again["curves"] == before["curves"]

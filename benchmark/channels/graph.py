@@ -7,8 +7,8 @@
 
 The forward pass is traced by torch.fx. Convolutions and linear layers may change the number of channels; depthwise
 convolutions, normalisation, activations, pooling, dropout and resizing keep it; sums and products tie two numbers, a
-concatenation adds them and whoever reads it sees the parts (CONet, 2021, section 4.1, Algorithm 1). The image's channels
-and the logits are fixed. What is not understood is an error that names module and operation, never a guess.
+concatenation adds them and whoever reads it sees the parts (CONet, 2021, section 4.1, Algorithm 1). Linear layers and layer
+norms may stand where the channels are the last axis. The image's channels and the logits are fixed. What is not understood is an error that names module and operation, never a guess.
 
 A module that cannot be traced says itself what becomes of channels, in a method `channels(x, on)` beside its forward:
 x is what goes in, `on(layer, x)` what a layer of its makes of it, `on.add(x, y)` and `on.cat(x, y)` join, `on.share(x, n)`
@@ -44,30 +44,39 @@ _KEEP_MODULES = (
     nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.Identity, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d,
     nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d, nn.CircularPad2d, nn.LocalResponseNorm,
+    nn.RReLU, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Threshold, nn.Softmax, nn.LogSoftmax,
+)  # fmt: skip
+_ANYWHERE = (  # what may be given a map whose channels are the last axis
+    nn.Linear, nn.LayerNorm,
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh, nn.Softplus,
+    nn.Softsign, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.LogSigmoid, nn.Dropout, nn.AlphaDropout, nn.Identity,
 )  # fmt: skip
 _KEEP_FUNCTIONS = {
     *(getattr(F, name) for name in (
         "relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "elu", "elu_", "selu", "celu", "gelu", "silu", "mish",
         "sigmoid", "tanh", "softplus", "softsign", "hardswish", "hardsigmoid", "hardtanh", "logsigmoid", "dropout", "dropout2d",
         "alpha_dropout", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "interpolate",
-        "local_response_norm", "softmax", "normalize",
+        "local_response_norm", "softmax", "log_softmax", "normalize", "rrelu", "hardshrink", "softshrink", "tanhshrink",
+        "threshold",
     )),
     *(getattr(torch, name) for name in (
-        "relu", "relu_", "sigmoid", "tanh", "abs", "exp", "sqrt", "rsqrt", "square", "neg", "clamp", "clone", "softmax", "pow",
+        "relu", "relu_", "sigmoid", "tanh", "abs", "exp", "sqrt", "rsqrt", "square", "neg", "clamp", "clone", "softmax",
+        "log_softmax", "pow",
     )),
     operator.neg, operator.pow,
 }  # fmt: skip
 _KEEP_METHODS = {
     "contiguous", "clone", "detach", "float", "half", "double", "bfloat16", "to", "type", "type_as", "cpu", "cuda", "relu",
     "relu_", "sigmoid", "sigmoid_", "tanh", "tanh_", "clamp", "clamp_", "abs", "exp", "sqrt", "square", "neg", "pow", "softmax",
+    "log_softmax",
 }  # fmt: skip
 _JOIN_FUNCTIONS = {
     operator.add, operator.iadd, operator.sub, operator.isub, operator.mul, operator.imul, operator.truediv,
     operator.itruediv, torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimum,
 }  # fmt: skip
 _JOIN_METHODS = {"add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "maximum", "minimum", "expand_as"}
-_REDUCE_FUNCTIONS = {torch.mean, torch.sum, torch.amax, torch.amin}
-_REDUCE_METHODS = {"mean", "sum", "amax", "amin"}
+_REDUCE_FUNCTIONS = {torch.mean, torch.sum, torch.amax, torch.amin, torch.std, torch.var}
+_REDUCE_METHODS = {"mean", "sum", "amax", "amin", "std", "var"}
 _RESHAPE_FUNCTIONS = {torch.reshape, torch.flatten, torch.squeeze, torch.unsqueeze}
 _RESHAPE_METHODS = {"view", "reshape", "flatten", "squeeze", "unsqueeze"}
 _CAT_FUNCTIONS = {torch.cat, torch.concat, torch.concatenate}
@@ -156,6 +165,11 @@ class Flow:
         self.unknowns.require_multiple(x, groups)
         return replace(x, mixed=True, groups=0)
 
+    def gated(self, x: Channels) -> Channels:
+        """One half of the channels, times what the other lets through (Dauphin et al., 2017)."""
+        one, other = self.unknowns.halves(x, 2)
+        return self.add(one, other)
+
     def _record(
         self, layer: nn.Module, reads: Channels, makes: Channels, own: set[str], depthwise: bool = False
     ) -> Channels:
@@ -193,6 +207,17 @@ class Flow:
         self.unknowns.require_multiple(x, layer.num_groups)
         return self._record(layer, x, x, {"weight", "bias"})
 
+    def _layer_norm(self, layer: nn.LayerNorm, x: Channels) -> Channels:
+        if len(layer.normalized_shape) != 1:
+            raise _Unknown(
+                "a LayerNorm over channels and positions is not understood: its weights hang on the images' size"
+            )
+        self._expect(x, layer.normalized_shape[0])
+        return self._record(layer, x, x, {"weight", "bias"})
+
+    def _glu(self, layer: nn.GLU, x: Channels) -> Channels:
+        return self.gated(x)
+
     def _prelu(self, layer: nn.PReLU, x: Channels) -> Channels:
         return x if layer.num_parameters == 1 else self._record(layer, x, x, {"weight"})
 
@@ -218,6 +243,8 @@ _RULES: list[tuple[Any, Callable[[Flow, Any, Channels], Channels]]] = [
     (nn.Linear, Flow._linear),
     (_NORMS, Flow._norm),
     (nn.GroupNorm, Flow._group_norm),
+    (nn.LayerNorm, Flow._layer_norm),
+    (nn.GLU, Flow._glu),
     (nn.PReLU, Flow._prelu),
     (nn.ChannelShuffle, Flow._shuffle),
     (nn.PixelShuffle, Flow._pixels),
@@ -278,7 +305,8 @@ class _Reader:
         held, shape = self.of[node], node.meta["value"]
         if not isinstance(held, Channels) or not isinstance(shape, torch.Size):
             return
-        seen = math.prod(shape[1:3]) if held.groups else shape[1] if len(shape) > 1 else 0
+        axes = shape[-1:] if held.last else shape[1:3] if held.groups else shape[1:2]
+        seen = math.prod(axes) if axes else 0
         if seen != self.flow.unknowns.width(held):
             raise _Unknown(f"it makes {_of(shape)}, not {self.flow.unknowns.width(held)} channels")
 
@@ -301,12 +329,18 @@ class _Reader:
 
     def _call_module(self, node: fx.Node) -> Any:
         layer = self.network.get_submodule(str(node.target))
-        x = self._channels(node.args[0])
+        x = self._channels(node.args[0], last=not _declares(layer))
+        if x.last and isinstance(layer, (*_LEAVES, nn.Flatten)) and not isinstance(layer, _ANYWHERE):
+            raise _Unknown("it is given a map whose channels are the last axis")
         if isinstance(layer, nn.Flatten):
             return self._reshaped(node, x)
-        if isinstance(layer, nn.Linear) and len(self._shape(node.args[0])) != 2:
-            raise _Unknown("a linear layer on a map with positions is not understood")
-        return self.flow(layer, x)
+        if isinstance(layer, (nn.Linear, nn.LayerNorm)) and not x.last and len(self._shape(node.args[0])) != 2:
+            raise _Unknown(
+                f"a {type(layer).__name__} on a map of which channels are not the last axis is not understood"
+            )
+        if isinstance(layer, nn.GLU) and layer.dim % len(self._shape(node.args[0])) != 1:
+            raise _Unknown("a GLU along another axis than the channels is not understood")
+        return replace(self.flow(layer, x), last=x.last)
 
     def _call_function(self, node: fx.Node) -> Any:
         return self._call(node, node.target)
@@ -349,6 +383,14 @@ class _Reader:
             return self.flow.shuffled(self._channels(node.args[0]), _argument(node, 1, "groups"))
         if target is F.pixel_shuffle:
             return self.flow.share(self._channels(node.args[0]), _argument(node, 1, "upscale_factor") ** 2)
+        if target is F.pixel_unshuffle:
+            return self._channels(node.args[0]).times(_argument(node, 1, "downscale_factor") ** 2)
+        if target is F.glu:
+            if _argument(node, 1, "dim", -1) % len(self._shape(node.args[0])) != 1:
+                raise _Unknown("glu along another axis than the channels is not understood")
+            return self.flow.gated(self._channels(node.args[0]))
+        if target in ("max", "min", torch.max, torch.min) and sum(map(self._carries, node.all_input_nodes)) == 2:
+            return self._join(node)
         raise _Unknown(f"the operation {_called(target)} is not understood")
 
     def _without_channels(self, node: fx.Node) -> None:
@@ -359,10 +401,13 @@ class _Reader:
         held = self.of.get(node)
         return isinstance(held, Channels) or (isinstance(held, list) and any(isinstance(h, Channels) for h in held))
 
-    def _channels(self, argument: Any) -> Channels:
+    def _channels(self, argument: Any, last: bool = False) -> Channels:
+        """Of a feature map. last: where they are the last axis, too."""
         found = self.of.get(argument) if isinstance(argument, fx.Node) else None
         if not isinstance(found, Channels):
             raise _Unknown("it is given something else than one feature map")
+        if found.last and not last:
+            raise _Unknown("it is given a map whose channels are the last axis")
         return found
 
     def _shape(self, argument: Any) -> torch.Size:
@@ -424,8 +469,10 @@ class _Reader:
         stated = asked if isinstance(asked, list | tuple) else [asked]
         if len(set(found)) == 1 and len(stated) == 1:
             parts = self.flow.unknowns.halves(x, len(found))
-        elif x.mixed or len(stated) == 1:
+        elif x.mixed:
             raise _Unknown("a split of shuffled channels into unequal parts is not understood")
+        elif len(stated) == 1:
+            raise _Unknown(f"a split by {asked} leaves a rest: state the sizes of all parts, {found}")
         else:
             parts = self.flow.unknowns.cut(x, found)
         place = (1,) if len(node.args) > 1 else None
@@ -437,7 +484,7 @@ class _Reader:
         return parts
 
     def _permuted(self, node: fx.Node) -> Channels:
-        x, before = self._channels(node.args[0]), self._shape(node.args[0])
+        x, before = self._channels(node.args[0], last=True), self._shape(node.args[0])
         words = [a % len(before) for a in _flat(node.args[1:]) if isinstance(a, int)]
         order = list(range(len(before)))
         if node.target in ("transpose", torch.transpose):
@@ -445,7 +492,10 @@ class _Reader:
             order[a], order[b] = order[b], order[a]
         else:
             order = words
-        if order[:2] == [0, 1] and not (x.groups and order[2] != 2):
+        place = len(before) - 1 if x.last else 1
+        if order[0] == 0 and not x.groups and place in (order[1], order[-1]):
+            return replace(x, last=order[1] != place)
+        if order[:3] == [0, 1, 2]:
             return x
         if x.groups and order[:3] == [0, 2, 1] and order[3:] == sorted(order[3:]):
             return replace(x, mixed=True)
@@ -716,7 +766,7 @@ def _positions(network: nn.Module, images: Tensor) -> dict[str, int]:
     def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, given: Any, made: Any) -> None:
             shape = given[0].shape if isinstance(module, nn.ConvTranspose2d) else made.shape
-            found[name] = math.prod(shape[2:])
+            found[name] = math.prod(shape[1:-1] if isinstance(module, nn.Linear) else shape[2:])
 
         return hook
 
@@ -768,6 +818,8 @@ def _resize(module: nn.Module, reads: int, makes: int, layer: _Layer) -> None:
         shapes["weight"] = (makes, reads)
     elif isinstance(module, nn.GroupNorm):
         module.num_channels = makes
+    elif isinstance(module, nn.LayerNorm):
+        module.normalized_shape = (makes,)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = makes
     else:
@@ -783,7 +835,7 @@ def _resize(module: nn.Module, reads: int, makes: int, layer: _Layer) -> None:
 def initialise(network: nn.Module, seed: int) -> None:
     """Draws every weight from (seed, name of its layer) by torch's default rules, as the trials of CONet start.
 
-    Convolutions and linear layers: uniform in +-1/sqrt(fan-in), biases too. Batch and group norm: scale 1, shift 0.
+    Convolutions and linear layers: uniform in +-1/sqrt(fan-in), biases too. Batch, group and layer norm: scale 1, shift 0.
     PReLU: 0.25. Weights of other kinds keep their values.
     """
     for name, module in network.named_modules():
@@ -792,7 +844,7 @@ def initialise(network: nn.Module, seed: int) -> None:
             for own, parameter in module.named_parameters(recurse=False):
                 draw = stream("channels", "weights", seed, f"{name}.{own}")
                 parameter.copy_(torch.from_numpy(draw.uniform(-bound, bound, tuple(parameter.shape))))
-        elif isinstance(module, (*_NORMS, nn.GroupNorm)):
+        elif isinstance(module, (*_NORMS, nn.GroupNorm, nn.LayerNorm)):
             for own, parameter in module.named_parameters(recurse=False):
                 parameter.fill_(1.0 if own == "weight" else 0.0)
             if isinstance(module, _NORMS) and module.running_mean is not None:

@@ -44,12 +44,16 @@ LEVEL = 0.05
 class EvaluationRecipe(Recipe):
     """How contenders are trained from scratch: SGD, the rate halved after every `every` epochs (CONet, appendix A.3).
 
-    The others are of the preset `cells`, by which the paper trains DARTS cells.
+    The others are of the preset `cells`, by which the paper trains DARTS cells, and of `imagenet`, the same on ImageNet:
+    without cutout and dropped paths, with smoothed labels and jittered colours (the release names the former, and uses
+    the latter only).
 
     cutout     side of the square that is blanked in each training image, in pixels (DeVries and Taylor, 2017)
     auxiliary  weight of the loss of a head after two thirds of the cells (Liu et al., 2019); its weights are not counted
     drop_path  share of paths that is dropped: 0 in the first epoch, rising to it (Larsson et al., 2017)
     clip       the gradient's norm is cut to it
+    smoothing  share of each label that all classes get alike (Szegedy et al., 2016); the losses that are kept are without
+    jitter     strength of that of colours: factors of 1 - jitter to 1 + jitter, hues by up to half of it (torchvision)
     """
 
     epochs: int = 250
@@ -61,6 +65,8 @@ class EvaluationRecipe(Recipe):
     auxiliary: float = later(0.0)
     drop_path: float = later(0.0)
     clip: float = later(0.0)
+    smoothing: float = later(0.0)
+    jitter: float = later(0.0)
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
@@ -71,6 +77,14 @@ class EvaluationRecipe(Recipe):
             "auxiliary": 0.4,
             "drop_path": 0.2,
             "clip": 5.0,
+        },
+        "imagenet": {
+            "epochs": 200,
+            "weight_decay": 3e-5,
+            "auxiliary": 0.4,
+            "clip": 5.0,
+            "smoothing": 0.1,
+            "jitter": 0.4,
         },
         "smoke": {"epochs": 2, "train_images": 512, "eval_images": 256, "batch_size": 16, "every": 1},
     }
@@ -84,7 +98,13 @@ class EvaluationRecipe(Recipe):
             raise UsageError(f"factor is {self.factor}: it must lie above 0 and be 1 at most")
         if type(self.cutout) is not int or not 0 <= self.cutout <= 10_000:
             raise UsageError(f"cutout is {self.cutout}: it must be a whole number of pixels, 0 for none")
-        for name, most in (("auxiliary", 10.0), ("drop_path", 0.99), ("clip", 1e6)):
+        for name, most in (
+            ("auxiliary", 10.0),
+            ("drop_path", 0.99),
+            ("clip", 1e6),
+            ("smoothing", 0.99),
+            ("jitter", 1.0),
+        ):
             value = getattr(self, name)
             if type(value) not in (int, float) or not 0 <= value <= most:
                 raise UsageError(f"{name} is {value}: it must lie between 0 and {most:g}")
@@ -241,9 +261,8 @@ class EvaluationRun:
         names = convolutions(network)
         stamp = {"evaluation": one.path.stem, "recipe": recipe.hash}
         learner = partial(_stepped, epoch=steps_an_epoch)
-        trial = Trial(
-            f"{one.label} seed {one.seed}", network, recipe, learner, one.seed, dataset, device, stamp, one.measures
-        )
+        name = f"{one.label} seed {one.seed}"
+        trial = Trial(name, network, recipe, learner, one.seed, dataset, device, stamp, one.measures, recipe.jitter)
         with owning_up(device, trial.name):
             outcome = yield from in_turns(trial.steps(checkpoint, stop), now_and_then(report))
         if outcome is None:
@@ -274,7 +293,7 @@ class EvaluationRun:
 
 
 def _stepped(network: nn.Module, recipe: EvaluationRecipe, device: torch.device, seed: int, epoch: int) -> Learner:
-    more = Regularised(recipe.cutout, recipe.auxiliary, recipe.drop_path, recipe.clip)
+    more = Regularised(recipe.cutout, recipe.auxiliary, recipe.drop_path, recipe.clip, recipe.smoothing)
     return Stepped(network, recipe, device, seed, recipe.every * epoch, recipe.factor, epoch, more)
 
 

@@ -53,13 +53,14 @@ class Regularised:
     """What a training does beside SGD, as the paper's evaluation of DARTS cells has it. 0: not.
 
     cutout in pixels; auxiliary: weight of the loss of a second pair of logits; drop_path: share, of the last epoch;
-    clip: of the gradient's norm
+    clip: of the gradient's norm; smoothing: share of the label that all classes get alike (Szegedy et al., 2016)
     """
 
     cutout: int = 0
     auxiliary: float = 0.0
     drop_path: float = 0.0
     clip: float = 0.0
+    smoothing: float = 0.0
 
 
 class Stepped(Seeded):
@@ -91,14 +92,18 @@ class Stepped(Seeded):
         with self.precision():
             made = self.network(x, path)
         logits, *beside = made if isinstance(made, tuple) else (made,)
-        loss = F.cross_entropy(logits, y)
-        whole = sum((more.auxiliary * F.cross_entropy(other, y) for other in beside), loss)
+
+        def loss(of: Tensor) -> Tensor:
+            return F.cross_entropy(of, y, label_smoothing=more.smoothing)
+
+        whole = sum((more.auxiliary * loss(other) for other in beside), loss(logits))
         self.optimizer.zero_grad(set_to_none=True)
         whole.backward()
         if more.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), more.clip)
         self.optimizer.step()
-        return loss.detach(), (logits.detach().argmax(1) == y).sum()
+        logits = logits.detach()
+        return F.cross_entropy(logits, y), (logits.argmax(1) == y).sum()  # of the labels as they are
 
 
 def cut_out(x: Tensor, side: int) -> Tensor:

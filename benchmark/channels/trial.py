@@ -76,6 +76,7 @@ class Trial:
     seed      of the order of images, their augmentation, and what the network draws
     stamp     what names the trial in its checkpoint
     measures  whether all convolutions are measured after each epoch; Adas needs it
+    jitter    of colours, its strength (`benchmark.datasets.colours`)
     """
 
     name: str
@@ -87,6 +88,7 @@ class Trial:
     device: torch.device
     stamp: dict[str, Any]
     measures: bool = True
+    jitter: float = 0.0
 
     def steps(self, checkpoint: Path | None, stop: Callable[[], bool]) -> Steps:
         """As those of `benchmark.training.train.Training`; one more curve, `sides`: (convolutions, 2, 3) by epoch."""
@@ -104,7 +106,8 @@ class Trial:
             return {"sides": [[[side.rank, side.condition, side.gain] for side in pair] for pair in pairs]}
 
         keeper = Checkpoint(checkpoint, self.stamp | numerics(recipe, self.device, dataset))
-        train_set, test_set = (served(s, dataset, recipe, self.device) for s in (dataset.train, dataset.test))
+        train_set = served(dataset.train, dataset, recipe, self.device, self.jitter)
+        test_set = served(dataset.test, dataset, recipe, self.device)
         fit = Fit(learner, Named(self.name), self.seed, train_set, test_set, probe)  # type: ignore[arg-type]
         return (yield from fitting(fit, keeper, stop))
 

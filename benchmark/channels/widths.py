@@ -26,11 +26,13 @@ class Channels:
 
     mixed   shuffled: the parts are there, but not one after the other
     groups  0, or that many: the axis of channels is split into two just now, as in the midst of a shuffle
+    last    the axis of channels is the last one just now, as a layer norm wants it
     """
 
     parts: tuple[Part, ...]
     mixed: bool = False
     groups: int = 0
+    last: bool = False
 
     def times(self, factor: Fraction | int) -> Channels:
         return replace(self, parts=tuple((unknown, share * factor) for unknown, share in self.parts))

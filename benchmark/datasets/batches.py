@@ -1,6 +1,7 @@
 """Normalised batches of a set: augmented, in the order of an epoch; or plain, as the set comes.
 
-A batch is one gather: crop, flip and selection are index arithmetic on what `benchmark.datasets.crops` drew.
+A batch is one gather: crop, flip and selection are index arithmetic on what `benchmark.datasets.crops` drew. Colours, where
+they are changed, are so by `benchmark.datasets.colours`.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Self
 
 import torch
 from torch import Tensor
 
+from benchmark.datasets.colours import colours, jittered
 from benchmark.datasets.crops import (
     Augmentation,
     augmentation,
@@ -61,13 +63,14 @@ class Served(ABC, Generic[Set]):
     batch_size: int
     device: torch.device
     side: int | None = None  # of resized crops; None: whole images, cropped from a border
+    jitter: float = 0.0  # strength of that of colours (`benchmark.datasets.colours`)
 
     @classmethod
-    def of(cls, images: Set, dataset: Dataset[Any], recipe: Recipe, device: torch.device) -> Self:
+    def of(cls, images: Set, dataset: Dataset[Any], recipe: Recipe, device: torch.device, jitter: float = 0.0) -> Self:
         shape = images.pixels.shape[1:] if isinstance(images, Images) else images.shape
         side = dataset.crop and (recipe.side or dataset.crop)
         normalise = Normalise.of((side, side, 3) if side else shape, dataset, recipe, device)
-        return cls(images.to(device), normalise, recipe.batch_size, device, side)
+        return cls(images.to(device), normalise, recipe.batch_size, device, side, jitter)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,10 +81,14 @@ class Served(ABC, Generic[Set]):
         return max(1, len(self) // self.batch_size)
 
     def plan(self, seed: int, epoch: int) -> Augmentation:
-        """Order, crops and flips of an epoch, on the device."""
+        """Order, crops, flips and colours of an epoch, on the device."""
         if self.side is None:
-            return augmentation(len(self), seed, epoch).to(self.device)
-        return resized_crops(len(self), self.stored, seed, epoch).to(self.device)
+            plan = augmentation(len(self), seed, epoch)
+        else:
+            plan = resized_crops(len(self), self.stored, seed, epoch)
+        if self.jitter:
+            plan = replace(plan, colours=colours(len(self), self.jitter, seed, epoch))
+        return plan.to(self.device)
 
     @property
     def stored(self) -> int:
@@ -111,7 +118,14 @@ class Served(ABC, Generic[Set]):
     def _of_step(self, plan: Augmentation, step: int) -> list[Tensor]:
         """What the plan says of one batch, on the device: order, corner, whether mirrored; of resized crops their sides."""
         here = self._here(step)
-        return [t[here].to(self.device, non_blocking=True) for t in vars(plan).values()]
+        placed = [what for what in vars(plan).values() if isinstance(what, Tensor)]
+        return [t[here].to(self.device, non_blocking=True) for t in placed]
+
+    def _finished(self, plan: Augmentation, step: int, pixels: Tensor) -> Tensor:
+        """Crops of one batch in the colours that the plan gives them, normalised."""
+        if plan.colours is not None:
+            pixels = jittered(pixels, plan.colours.at(self._here(step)).to(self.device))
+        return self.normalise(pixels)
 
     def _whole(self, pixels: Tensor) -> Tensor:
         """Images as a test sees them, normalised."""
@@ -127,7 +141,7 @@ class Batches(Served[Images]):
             pixels = crop_and_flip(self.images.windows, chosen, top, left, mirrored)
         else:
             pixels = resample(self.images.pixels[chosen], (top, left, *sides), mirrored, self.side)
-        return self.normalise(pixels), self.images.labels[chosen]
+        return self._finished(plan, step, pixels), self.images.labels[chosen]
 
     def epoch(self, plan: Augmentation, start: int = 0) -> Generator[Pair, None, None]:
         for step in range(start, self.steps):
@@ -172,7 +186,7 @@ class StreamedBatches(Served[Streamed]):
             crops = crop_and_flip(crop_windows(pixels), rows, top, left, mirrored)
         else:
             crops = resample(pixels, (top, left, *sides), mirrored, self.side)
-        return self.normalise(crops), self._sent(labels)
+        return self._finished(plan, step, crops), self._sent(labels)
 
     def _decoded(self, indices: Tensor) -> Pair:
         """One batch of any size, decoded now."""
@@ -187,8 +201,8 @@ class StreamedBatches(Served[Streamed]):
 
 
 def served(
-    images: Images | Streamed, dataset: Dataset[Any], recipe: Recipe, device: torch.device
+    images: Images | Streamed, dataset: Dataset[Any], recipe: Recipe, device: torch.device, jitter: float = 0.0
 ) -> Batches | StreamedBatches:
-    """Batches of a set, held or streamed."""
+    """Batches of a set, held or streamed. jitter: of colours, where it is trained on (`Served`)."""
     kind: Any = Batches if isinstance(images, Images) else StreamedBatches
-    return kind.of(images, dataset, recipe, device)
+    return kind.of(images, dataset, recipe, device, jitter)

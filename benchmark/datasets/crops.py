@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.datasets.colours import Colours
 from benchmark.streams import stream
 
 PADDING = 4  # pixels of black on each side before the random crop
@@ -23,15 +24,20 @@ TRIES, AREA, RATIO = 10, (0.08, 1.0), (3 / 4, 4 / 3)  # of random resized crops,
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What one epoch sees: `order` int64 (N,), and per position the crop's corner and whether it is mirrored."""
+    """What one epoch sees: `order` int64 (N,), and per position the crop's corner and whether it is mirrored.
+
+    colours: what becomes of them; None: nothing
+    """
 
     order: Tensor
     top: Tensor
     left: Tensor
     mirrored: Tensor
+    colours: Colours | None = field(default=None, kw_only=True)
 
     def to(self, device: torch.device) -> Self:
-        return type(self)(*(t.to(device) for t in vars(self).values()))
+        there: dict[str, Any] = {name: what if what is None else what.to(device) for name, what in vars(self).items()}
+        return type(self)(**there)
 
 
 @dataclass(frozen=True)

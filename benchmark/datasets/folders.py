@@ -91,9 +91,13 @@ def _by_class(root: Path) -> Listing:
             if _is_image(path)
         ]
         found[split] = (paths, classes)
-    if found["train"][1] != found["test"][1]:
+    train, val = (set(found[split][1]) for split in ("train", "test"))
+    if odd := sorted(train ^ val):
+        there, missing = ("train", "val") if odd[0] in train else ("val", "train")
+        more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
         raise UsageError(
-            f"{root}: train and val have other classes ({len(found['train'][1])}, {len(found['test'][1])})"
+            f"{root}: the class {odd[0]} is in {there} and not in {missing}{more}: take it out, or make its folder in both, "
+            "be it empty"
         )
     return found
 
@@ -115,6 +119,8 @@ def shuffled(items: Sequence[Item]) -> list[Item]:
 def decoding(path: Path) -> Iterator[None]:
     """A block that opens or decodes an image. Raises UsageError, naming the file, for whatever goes wrong in it."""
     try:
+        if path.is_fifo():  # to open it would wait for a writer, for ever
+            raise OSError("it is a pipe")
         yield
     except Exception as error:  # of damaged files Pillow's decoders raise many kinds
         why = "it is missing" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:120]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -165,12 +165,22 @@ class Board:
     left_out: tuple[str, ...]
 
 
-def board_of(judge: KeptTable, kept: Kept, labels: Mapping[int, str]) -> Board:
-    """Everything of one table, complete and not constant. labels: the name of each ranking on the page, by its `id`."""
+def board_of(
+    judge: KeptTable,
+    kept: Kept,
+    labels: Mapping[int, str],
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> Board:
+    """Everything of one table, complete and not constant.
+
+    labels    the name of each ranking on the page, by its `id`
+    progress  called with the share of the work that is done: one half are the scores, the other the verdicts
+    """
     table = judge.table
     groups, left_out = _groups(table, kept.rankings, labels)
     scores: dict[str, Score] = {}
-    for label, group in list(groups.items()):
+    for place, (label, group) in enumerate(list(groups.items())):
+        progress(place / len(groups) / 2)
         try:
             scores[label] = score([one.ranking for one in group], table)
         except UsageError as error:
@@ -184,7 +194,7 @@ def board_of(judge: KeptTable, kept: Kept, labels: Mapping[int, str]) -> Board:
         judged[COUNTING] = [counted]
         standings.append(_standing(COUNTING, [], reference.method, reference))
     spent, faults = _spent(table, groups)
-    found = versus.verdicts(judged, table)
+    found = versus.verdicts(judged, table, progress=lambda share: progress((1 + share) / 2))
     return Board(
         table=table.name,
         title=judge.title,

@@ -23,7 +23,7 @@ class ProgressLine:
     """How far along, how fast, how long still; its `report` is what `launch` calls with the workers' news.
 
     works, names: of the items by position; works in any one unit. News: {fraction, epoch, images} of an item,
-    images counted from its very beginning, or None where another process holds it.
+    images, where there are any, counted from its very beginning; or None where another process holds it.
     """
 
     def __init__(self, title: str, works: Sequence[float], names: Sequence[str]) -> None:
@@ -72,7 +72,8 @@ class ProgressLine:
         parts += [f"epoch {news['epoch']}"] if "epoch" in news else []
         lately = self._later_half(now, done)
         if passed > 2 and gained > 0:
-            parts += [f"{images / passed:,.0f} images/s", f"{self._left(done, {gained / passed, lately} - {0.0})} left"]
+            parts += [f"{images / passed:,.0f} images/s"] if "images" in news else []
+            parts += [f"{self._left(done, {gained / passed, lately} - {0.0})} left"]
         text = " · ".join(parts)
         if self._live:
             self._live.update(self._task, completed=done, words=text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal, Self
@@ -152,17 +152,25 @@ def verdict(one: Sequence[Ranking], other: Sequence[Ranking], table: GroundTruth
 
 
 def verdicts(
-    entrants: Mapping[str, Sequence[Ranking]], table: GroundTruth, *, draws: int = DRAWS
+    entrants: Mapping[str, Sequence[Ranking]],
+    table: GroundTruth,
+    *,
+    draws: int = DRAWS,
+    progress: Callable[[float], None] = lambda fraction: None,
 ) -> dict[tuple[str, str], Verdict]:
     """The verdict of every two of the entrants, in their order, each with its p adjusted over all of them (`holm`).
 
     There are as many draws as it takes for one verdict to stand beside so many others, at least those that are given.
+    progress: called with the share of the entrants that have been held against what was drawn.
     """
     pairs = list(combinations(entrants, 2))
     drawn = _Drawn.of(
         table, max(draws, min(MOST_DRAWS, math.ceil(4 * len(pairs) / LEVEL)))
     )  # the least p is 2 / (1 + draws)
-    taus = {name: drawn.taus(rankings) for name, rankings in entrants.items()}
+    taus = {}
+    for name, rankings in entrants.items():
+        taus[name] = drawn.taus(rankings)
+        progress(len(taus) / len(entrants))
     found = {(one, other): drawn.verdict(taus[one], taus[other]) for one, other in pairs}
     adjusted = holm([one.p for one in found.values()])
     return {pair: replace(one, adjusted=p) for (pair, one), p in zip(found.items(), adjusted, strict=True)}

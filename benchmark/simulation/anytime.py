@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from benchmark.scoring.estimate import tidy
 from benchmark.simulation.problem import Problem
 from benchmark.simulation.replay import Trace
+
+if TYPE_CHECKING:
+    import numpy as np
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -35,6 +36,9 @@ class Curve:
 
 def regrets(traces: Sequence[Trace], times: np.ndarray) -> np.ndarray:
     """(searches, times): regret of the incumbent at each time, in points; before the first answer, a blind choice's."""
+
+    import numpy as np
+
     rows = []
     for trace in traces:
         steps = np.array([trace.blind, *(event.regret for event in trace.events)])
@@ -45,6 +49,9 @@ def regrets(traces: Sequence[Trace], times: np.ndarray) -> np.ndarray:
 
 def curves(traces: Mapping[str, Sequence[Trace]], times: np.ndarray) -> dict[str, Curve]:
     """The curve of each optimiser. All have searches of the same seeds, which are ranked seed by seed."""
+
+    import numpy as np
+
     by_name = {name: regrets(found, times) for name, found in traces.items()}
     ranks = _ranks(np.stack(list(by_name.values()))).mean(axis=1) if len(by_name) > 1 else None
     return {
@@ -73,6 +80,9 @@ def random_line(problem: Problem) -> np.ndarray:
     C(r - 1, k - 1) / C(C, k); its regret is by what judges. Of those that are seen alike the first drawn leads, so each
     with the same chance. The mean over the seeds that may be seen.
     """
+
+    import numpy as np
+
     size = len(problem.space)
     worth = np.mean([_worth(s, j) for s, j in zip(problem.seen[:, :, -1], problem.judged, strict=True)], axis=0)
     rank, chance, line = np.arange(size), np.full(size, 1 / size), [float(worth.mean())]
@@ -84,6 +94,9 @@ def random_line(problem: Problem) -> np.ndarray:
 
 def _worth(seen: np.ndarray, judged: np.ndarray) -> np.ndarray:
     """(C,): regret of the r-th from below in what is seen, r from 0; where several are seen alike, their mean."""
+
+    import numpy as np
+
     _, places, counts = np.unique(seen, return_inverse=True, return_counts=True)
     means = np.bincount(places, weights=judged.max() - judged) / counts
     return np.repeat(means, counts)

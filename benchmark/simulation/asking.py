@@ -13,11 +13,12 @@ search.tell(trial, accuracy)          # per cent, as it ends, in the order of si
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from benchmark.spaces.space import Config, PoolingSpace
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)

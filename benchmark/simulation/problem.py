@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.errors import UsageError
 from benchmark.spaces import costs
 from benchmark.spaces.space import PoolingSpace
 from benchmark.tables.ledger import Ledger
 from benchmark.tables.table import GroundTruth
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CLOCKS = ("seconds", "macs", "trainings")
 Clock = Literal["seconds", "macs", "trainings"]
@@ -58,6 +59,9 @@ def problem_of(table: GroundTruth, clock: str = "auto", ledger: Path | str | Non
 
     Raises UsageError for a table that cannot judge, for a clock that it cannot run by, for records of another table.
     """
+
+    import numpy as np
+
     table.require_judge()
     seeds = [seed for seed in table.seeds if all(seed in row.values for row in table.rows)]
     seen, epochs, said = _seen(table, seeds)
@@ -69,6 +73,8 @@ def problem_of(table: GroundTruth, clock: str = "auto", ledger: Path | str | Non
 
 
 def _seen(table: GroundTruth, seeds: list[int]) -> tuple[np.ndarray, int, str]:
+    import numpy as np
+
     if not seeds:
         told = "seen: the mean over seeds"
         return np.array([[[row.mean] for row in table.rows]]), 1, f"{told}; there are no curves, so no shorter training"
@@ -81,6 +87,8 @@ def _seen(table: GroundTruth, seeds: list[int]) -> tuple[np.ndarray, int, str]:
 
 
 def _judged(table: GroundTruth, seeds: list[int]) -> tuple[np.ndarray, str]:
+    import numpy as np
+
     if len(seeds) < 2:
         why = "has one seed" if seeds else "has no seed of every configuration" if table.seeds else "has means only"
         return np.array([[row.mean for row in table.rows]]), (
@@ -97,6 +105,9 @@ def _clock(
     table: GroundTruth, seeds: list[int], clock: str, ledger: Path | str | None
 ) -> tuple[Clock, np.ndarray, str]:
     """(which, units of full trainings (S, C), what to say of it)."""
+
+    import numpy as np
+
     count = max(1, len(seeds))
     if clock not in ("auto", *CLOCKS):
         raise UsageError(f"unknown clock '{clock}': choose from auto, {', '.join(CLOCKS)}")
@@ -129,6 +140,8 @@ def _records(table: GroundTruth, ledger: Path | str | None, required: bool) -> l
 
 
 def _seconds(table: GroundTruth, seeds: list[int], records: Iterable[Mapping[str, Any]]) -> tuple[np.ndarray, str]:
+    import numpy as np
+
     taken: dict[tuple[str, int], float] = {}
     devices: Counter[str] = Counter()
     for record in records:

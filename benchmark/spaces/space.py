@@ -374,8 +374,16 @@ _RESNET50 = 3 * (64,) + 4 * (128,) + 6 * (256,) + 3 * (512,)
 # To see them work in two minutes on two cores: smaller images, and so few that the numbers mean nothing.
 _SMOKE_32 = {"epochs": 1, "train_images": 64, "eval_images": 64, "batch_size": 32, "side": 8}
 _SMOKE_224 = _SMOKE_32 | {"train_images": 32, "eval_images": 32, "batch_size": 16, "side": 32}
-# Up to 560 are scored, on few images. At 0.1 a supernet answers all images alike after 8 steps: all scores would be equal.
-_SMOKE_SEARCH = {"batch_size": 8, "eval_images": 16, "calibration_images": 8, "curve_images": 0, "lr": 1e-3}
+# Up to 560 are scored, on one batch each: maps are so small that a pass costs its weights, not its images. At 0.1 a supernet
+# answers all images alike after 8 steps: all scores would be equal.
+_SMOKE_SEARCH = {
+    "train_images": 32,
+    "batch_size": 8,
+    "eval_images": 8,
+    "calibration_images": 8,
+    "curve_images": 0,
+    "lr": 1e-3,
+}
 
 # Paper, Table 5 and appendix. The stem is counted as a searched layer on CIFAR; on Food-101 and ImageNet the stem
 # and the first max-pool are fixed and not counted.

@@ -38,7 +38,7 @@ def test_the_preset_is_the_papers_and_other_recipes_keep_their_hashes():
 
 @pytest.mark.parametrize(
     ("fields", "said"),
-    [({"cutout": -1}, "cutout is -1"), ({"auxiliary": -0.1}, "auxiliary is -0.1"), ({"drop_path": 1.0}, "drop_path is 1.0: it must lie between 0 and 0.99"), ({"clip": float("nan")}, "clip is nan")],
+    [({"cutout": -1}, "cutout is -1"), ({"auxiliary": -0.1}, "auxiliary is -0.1"), ({"drop_path": 1.0}, "drop_path is 1.0: it must lie between 0 and 0.99"), ({"clip": float("nan")}, "clip is nan"), ({"smoothing": 1.0}, "smoothing is 1.0: it must lie between 0 and 0.99"), ({"jitter": 1.5}, "jitter is 1.5: it must lie between 0 and 1")],
 )  # fmt: skip
 def test_recipes_that_make_no_sense(fields, said):
     with pytest.raises(UsageError, match=said):
@@ -108,6 +108,35 @@ def test_the_head_adds_its_share_to_the_gradient_and_nothing_to_the_loss_that_is
     (F.cross_entropy(logits, y) + 0.4 * F.cross_entropy(beside, y)).backward()
     for (name, before), after in zip(reference.named_parameters(), learner.network.body.parameters(), strict=True):
         torch.testing.assert_close(after.detach(), before.detach() - 0.1 * before.grad, msg=name)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_labels_are_smoothed_for_both_heads_and_not_in_the_loss_that_is_said(smoothing):
+    """A share of each label goes to all classes alike (Szegedy et al., 2016, section 7), worked out from probabilities."""
+    more = Regularised(auxiliary=0.4, smoothing=smoothing)
+    learner, ((loss, _),), (x, y) = stepped(more, momentum=0.0, weight_decay=0.0)
+    reference = network(True).train()
+
+    def smoothed(logits):
+        wanted = (1 - smoothing) * F.one_hot(y, 10) + smoothing / 10
+        by_hand = -(wanted * logits.log_softmax(1)).sum(1).mean()
+        torch.testing.assert_close(by_hand, F.cross_entropy(logits, y, label_smoothing=smoothing))
+        return by_hand
+
+    logits, beside = reference(x)
+    assert loss == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-6)
+    (smoothed(logits) + 0.4 * smoothed(beside)).backward()
+    for (name, before), after in zip(reference.named_parameters(), learner.network.body.parameters(), strict=True):
+        torch.testing.assert_close(after.detach(), before.detach() - 0.1 * before.grad, msg=name)
+
+
+def test_the_preset_for_imagenet_is_the_papers():
+    """Appendix A.4 and the release: as cells, without cutout and dropped paths, with label smoothing and colour jitter."""
+    imagenet = EvaluationRecipe.preset("imagenet", dataset="imagenet")
+    said = {name: getattr(imagenet, name) for name in ("epochs", "lr", "momentum", "every", "factor", "weight_decay", "batch_size", "cutout", "auxiliary", "drop_path", "clip", "smoothing", "jitter")}  # fmt: skip
+    assert said == {"epochs": 200, "lr": 0.1, "momentum": 0.9, "every": 25, "factor": 0.5, "weight_decay": 3e-5, "batch_size": 128, "cutout": 0, "auxiliary": 0.4, "drop_path": 0.0, "clip": 5.0, "smoothing": 0.1, "jitter": 0.4}  # fmt: skip
+    assert imagenet.label == "imagenet"
+    assert EvaluationRecipe.preset("cells").hash == "c7d1867bda63"
 
 
 def test_a_long_gradient_is_cut_and_a_short_one_is_not():

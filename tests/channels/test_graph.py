@@ -379,7 +379,7 @@ class Forward(nn.Module):
         (lambda m, x: m.b(m.b(m.a(x))), "module 'b': it is used twice: weights that are tied"),
         (lambda m, x: m.sharpness * F.conv2d(m.a(x), m.b.weight), "'b.weight' is a tensor of shape"),
         (lambda m, x: m.b(torch.fft.fft2(m.a(x)).real), "fft_fft2 in the network"),
-        (lambda m, x: m.b(m.a(x).permute(0, 2, 3, 1).permute(0, 3, 1, 2)), "permute mixes channels with space"),
+        (lambda m, x: m.b(m.a(x).permute(0, 2, 1, 3).permute(0, 2, 1, 3)), "permute mixes channels with space"),
         (lambda m, x: m.b(m.a(x).view(2, 8 * 4, 16, 16).view(2, 8, 32, 32)), "2x8x32x32 to 2x32x16x16 mixes channels"),
         (lambda m, x: m.b(m.a(x)[:, :8]), "a slice of channels is not understood"),
         (lambda m, x: m.b(torch.cat([m.a(x), m.a(x)], 0)), "it is used twice"),

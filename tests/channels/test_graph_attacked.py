@@ -83,6 +83,39 @@ def shuffled(net, x):
     return net.last(x)
 
 
+class Across(nn.Module):
+    """A layer norm over the channels, as ConvNeXt has it."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x):
+        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def inverted(net, x):
+    """ConvNeXt's block: depthwise, then linear layers at each position."""
+    x = net.stem(x)
+    y = net.wide(net.norm(net.depthwise(x).permute(0, 2, 3, 1)))
+    return net.across(net.last(x + net.narrow(F.gelu(y.permute(0, 3, 1, 2)))))
+
+
+def tokens(net, x):
+    x = net.stem(x).flatten(2).transpose(1, 2)
+    return net.act(net.norm(net.project(x))).transpose(1, 2)[..., None]
+
+
+def competing(net, x):
+    x = torch.max(net.stem(x), net.other(x))
+    x = F.glu((x - x.mean((2, 3), keepdim=True)) / (x.std((2, 3), keepdim=True) + 1e-5), 1)
+    return net.last(F.pixel_unshuffle(x, 2))
+
+
+def normalised(net, x):
+    return net.one(net.group(net.instance(net.prelu(net.stem(x)))))
+
+
 def layers(*made):
     return nn.ModuleList(made)
 
@@ -95,8 +128,26 @@ FOLLOWED = {
     "halves of a concatenation": lambda: Net(halved, 4, left=conv(3, 8), right=conv(3, 4), one=conv(6, 4), other=conv(6, 4)),
     "thirds": lambda: Net(thirds, 15, stem=conv(3, 12), layers=layers(*(conv(4, 5) for _ in range(3)))),
     "arguments by name": lambda: Net(by_name, 6, stem=conv(3, 6), body=conv(6, 6)),
+    "linear layers at each position": lambda: Net(inverted, 5, stem=conv(3, 8), depthwise=nn.Conv2d(8, 8, 3, padding=1, groups=8), norm=nn.LayerNorm(8), wide=nn.Linear(8, 12), narrow=nn.Conv2d(12, 8, 1), last=conv(8, 5), across=Across(5)),
+    "tokens": lambda: Net(tokens, 10, stem=conv(3, 6), project=nn.Linear(6, 10), norm=nn.LayerNorm(10), act=nn.GELU()),
+    "a contest of maps, and a gate of halves": lambda: Net(competing, 5, stem=conv(3, 12), other=conv(3, 12), last=conv(24, 5)),
+    "norms of all kinds": lambda: Net(normalised, 8, stem=conv(3, 8), prelu=nn.PReLU(8), instance=nn.InstanceNorm2d(8, affine=True, track_running_stats=True), group=nn.GroupNorm(4, 8), one=nn.GroupNorm(1, 8)),
     "a shuffle": lambda: Net(shuffled, 5, stem=conv(3, 16), grouped=conv(16, 8, 1, groups=4), last=conv(8, 5)),
 }  # fmt: skip
+
+
+def counted(network):
+    """Multiply-accumulates for one image, layer by layer, once it runs: every weight times where it is used."""
+    found = []
+
+    def note(layer, given, made):
+        shape = given[0].shape if isinstance(layer, nn.ConvTranspose2d) else made.shape
+        found.append(layer.weight.numel() * (shape[1:-1] if isinstance(layer, nn.Linear) else shape[2:]).numel())
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            layer.register_forward_hook(note)
+    return found
 
 
 @pytest.mark.parametrize("name", FOLLOWED)
@@ -109,7 +160,9 @@ def test_it_is_followed_and_at_any_widths_is_what_was_counted(name):
         widths = {v.name: v.floor * draw.randint(1, 24 // v.floor) for v in graph.variables}
         built = graph.rebuild(widths, seed)
         assert sum(p.numel() for p in built.parameters()) == graph.parameters(widths)
+        used = counted(built)
         assert built(torch.randn(2, 3, 16, 16)).shape == (2, 5)
+        assert sum(used) == graph.macs(widths)
 
 
 def test_which_widths_there_are():
@@ -120,6 +173,9 @@ def test_which_widths_there_are():
     assert widths("the same map twice") == {"stem.0": 6, "narrow.0": 4}
     # 8 + 4 cut into 6 + 6: of the 8 the first 2 are the second half's first, too, and 4 tie with the other convolution
     assert widths("halves of a concatenation") == {"left.0[0]": 2, "left.0[1]": 4, "one.0": 4}
+    assert widths("linear layers at each position") == {"stem.0": 8, "wide": 12, "last.0": 5}
+    assert widths("tokens") == {"stem.0": 6, "project": 10}
+    assert widths("a contest of maps, and a gate of halves") == {"stem.0[0]": 6, "last.0": 5}
     assert widths("thirds") == {"stem.0[0]": 4, "layers.0.0": 5, "layers.1.0": 5, "layers.2.0": 5}
     graph = ChannelGraph.of(FOLLOWED["a shuffle"](), IMAGES)
     assert {v.name: v.floor for v in graph.variables} == {"stem.0": 4, "grouped.0": 4, "last.0": 1}
@@ -159,6 +215,11 @@ def reshaped(net, x):
 
 
 REFUSED = {
+    "attention": (lambda: Net(lambda net, x: net.heads(*[net.stem(x).flatten(2).transpose(1, 2)] * 3)[0].transpose(1, 2)[..., None], 6, stem=conv(3, 6), heads=nn.MultiheadAttention(6, 2, batch_first=True)), "module 'heads': a layer MultiheadAttention is not understood"),
+    "a norm of positions": (lambda: Net(lambda net, x: net.norm(net.stem(x)), 16, stem=conv(3, 16), norm=nn.LayerNorm(16)), "module 'norm': a LayerNorm on a map of which channels are not the last axis"),
+    "a norm that hangs on the images' size": (lambda: Net(lambda net, x: net.norm(net.stem(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 6, stem=conv(3, 6), norm=nn.LayerNorm([16, 6])), "module 'norm': a LayerNorm over channels and positions"),
+    "a pooling of channels": (lambda: Net(lambda net, x: net.last(F.max_pool2d(net.stem(x).permute(0, 2, 3, 1), 2).permute(0, 3, 1, 2)), 5, stem=conv(3, 6), last=conv(3, 5)), "max_pool2d .*: it is given a map whose channels are the last axis"),
+    "a rest": (lambda: Net(lambda net, x: net.last(net.stem(x).split(8, 1)[1]), 5, stem=conv(3, 12), last=conv(4, 5)), r"split .*: a split by 8 leaves a rest: state the sizes of all parts, \[8, 4\]"),
     "a layer in a loop": (lambda: Net(tied, 6, stem=conv(3, 6), body=conv(6, 6)), "module 'body.0': it is used twice"),
     "weights that share memory": (sharing_memory, "'one.weight' and 'two.weight' are one weight"),
     "a functional convolution": (functional, r"'kernel' is a tensor of shape \(6, 6, 3, 3\) outside of a layer"),

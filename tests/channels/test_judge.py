@@ -1,6 +1,7 @@
 """Training what was found beside its controls: equal parameters, records that are used again, verdicts worked out by hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,11 +79,13 @@ def test_the_rate_is_halved_in_steps():
     assert rates == [0.05, 0.05, 0.025, 0.025, 0.0125, 0.05 / 2**9]
 
 
-@pytest.mark.parametrize("measures", [False, True])
-def test_a_contender_that_is_stopped_and_killed_leaves_the_same_record(network, tmp_path, measures):
-    def trained(out, every=None, deaths=()):
+@pytest.mark.parametrize(("measures", "more"), [(False, {}), (True, {}), (False, {"jitter": 0.4, "smoothing": 0.1})])
+def test_a_contender_that_is_stopped_and_killed_leaves_the_same_record(network, tmp_path, measures, more):
+    recipe = replace(RECIPE, **more)
+
+    def trained(out, every=None, deaths=(), recipe=recipe):
         one = Contender(
-            Subject(network, "cifar", 10, 32), "g", "g", {"stem": 6, "last": 4}, 1, RECIPE, out, "", measures
+            Subject(network, "cifar", 10, 32), "g", "g", {"stem": 6, "last": 4}, 1, recipe, out, "", measures
         )
         run, deaths = EvaluationRun(None, "cpu", "resident", {"version": "test"}), list(deaths)
         for _ in range(40):
@@ -108,6 +111,9 @@ def test_a_contender_that_is_stopped_and_killed_leaves_the_same_record(network, 
     assert again.pop("timings")
     assert plain == again
     assert ("sides" in plain["curves"]) == measures
+    for name in more:  # each alone moves the training
+        other = trained(tmp_path / name, recipe=replace(recipe, **{name: 0.0}))
+        assert other["curves"]["train_loss"] != plain["curves"]["train_loss"]
     assert plain["parameters"] == sum(
         p.numel() for p in Subject(network, "cifar", 10, 32).graph().rebuild(plain["widths"]).parameters()
     )

@@ -252,3 +252,40 @@ def test_rank_slope(history, slope):
 def test_a_slope_of_anything_else_is_refused(history):
     with pytest.raises(UsageError, match="one finite rank per epoch"):
         rank_slope(history)
+
+
+SIZES = [(16, 27), (16, 144), (32, 144), (32, 288), (64, 288), (64, 576), (32, 16), (64, 32), (32, 32), (48, 432)]
+
+
+def rank_at_the_lowest(Y, points=1001):
+    """The rank where the free energy, written out here once more, is lowest on a grid between the bounds."""
+    L, M = sorted(Y.shape)
+    alpha = L / M
+    tau_bar = 2.5129 * np.sqrt(alpha)
+    x_bar = (1 + tau_bar) * (1 + alpha / tau_bar)
+    eigenvalues = np.linalg.svd(Y, compute_uv=False) ** 2 / M
+    k = int(np.ceil(L / (1 + alpha))) - 1
+    low = max(eigenvalues[k] / x_bar, eigenvalues[k:].mean())
+    variances = np.linspace(low, max(low, eigenvalues.mean()), points)
+    x = eigenvalues / variances[:, None]
+    signal, b = x > x_bar, x - (1 + alpha)
+    tau = np.where(signal, b + np.sqrt(np.where(signal, b**2 - 4 * alpha, 0)), 2) / 2
+    gain = np.where(signal, np.log1p(tau) + alpha * np.log1p(tau / alpha) - tau, 0)
+    best = variances[(x - np.log(x) + gain).sum(1).argmin()]
+    return int((eigenvalues > best * x_bar).sum())
+
+
+@pytest.mark.parametrize(("signal", "differ"), [(False, 1), (True, 7)])
+def test_how_often_one_minimum_is_not_the_lowest(signal, differ):
+    """What the docstring of the search for the noise says."""
+    draw, off = np.random.default_rng(0), []
+    for number in range(200):
+        rows, columns = SIZES[number % len(SIZES)]
+        Y = draw.standard_normal((rows, columns))
+        if signal:
+            rank = int(draw.integers(1, min(rows, columns) // 2 + 1))
+            scale = draw.uniform(0.05, 1)
+            Y = scale * draw.standard_normal((rows, rank)) @ draw.standard_normal((rank, columns)) + Y
+        off.append(abs(len(evbmf(Y)) - rank_at_the_lowest(Y)))
+    assert sum(each > 0 for each in off) == differ
+    assert max(off) == 1

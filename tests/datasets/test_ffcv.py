@@ -24,11 +24,12 @@ from PIL import Image
 
 from benchmark import build_groundtruth
 from benchmark.datasets import beton, crops, ffcv_loader, folders, loaders, named, sets
-from benchmark.datasets import ffcv as writer
+from benchmark.datasets import ffcv as command
+from benchmark.datasets import ffcv_writer as writer
 from benchmark.datasets.batches import served
 from benchmark.datasets.beton import Statement, beton_path, statement_path
-from benchmark.datasets.ffcv import Folder, Held
 from benchmark.datasets.ffcv_loader import Beton
+from benchmark.datasets.ffcv_writer import Folder, Held
 from benchmark.datasets.known import cifar10
 from benchmark.datasets.known.synthetic import SYNTHETIC
 from benchmark.errors import Failure, UsageError
@@ -156,7 +157,7 @@ def test_where_it_is_absent_one_line_says_what_to_install(monkeypatch, tmp_path)
     for call in (
         beton.library.__wrapped__,
         lambda: build_groundtruth.main(words),
-        lambda: writer.main(["write", "synthetic", "--data", str(tmp_path)]),
+        lambda: command.main(["write", "synthetic", "--data", str(tmp_path)]),
     ):
         beton.library.cache_clear()
         message = one_line(call, UsageError)
@@ -301,7 +302,7 @@ def food(tmp_path):
 
 
 def write_food(food, tmp_path, *more):
-    return writer.main(["write", "food101", "--images", str(food), "--data", str(tmp_path / "data"), *more])
+    return command.main(["write", "food101", "--images", str(food), "--data", str(tmp_path / "data"), *more])
 
 
 def test_food101_is_read_by_its_lists(food):
@@ -382,7 +383,7 @@ def test_flags_that_do_not_belong_together_are_refused(tmp_path, monkeypatch):
         (["food101", "--images", "x", "--quality", "101"], "101"),
         (["mnist"], "mnist"),
     ):
-        assert said in one_line(lambda words=words: writer.main(["write", *words, "--data", "d"]), UsageError)
+        assert said in one_line(lambda words=words: command.main(["write", *words, "--data", "d"]), UsageError)
 
 
 # --- with FFCV ---

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import math
+import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from PIL import Image
 
 from benchmark import datasheets
 from benchmark.datasets import crops, folders, loaders, named, sets
-from benchmark.datasets import ffcv as writer
 from benchmark.datasets.batches import Batches, StreamedBatches, served
 from benchmark.datasets.halves import split_of
 from benchmark.errors import UsageError
@@ -253,15 +253,40 @@ def test_what_cannot_be_decoded_is_named_before_any_training(example, tmp_path, 
     assert "test.txt cannot be read" in one_line(lambda: named.load("food101", tmp_path))
 
 
-@pytest.mark.parametrize("kind", ["folder", "loop", "pipe of no bytes"])
+@pytest.mark.parametrize("kind", ["folder", "loop", "device of no bytes", "pipe"])
 def test_what_is_named_like_an_image_and_is_none_is_told(example, tmp_path, kind):
     folder = example.write(tmp_path, "imagenet", 4, 2)
     bad = next((folder / "train").iterdir()) / "x.jpg"
     if kind == "folder":
         bad.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(bad)
     else:
         bad.symlink_to(bad if kind == "loop" else "/dev/null")
     assert f"{bad} cannot be decoded" in one_line(lambda: named.load("imagenet", tmp_path))
+
+
+def test_a_class_of_one_split_alone_is_named(example, tmp_path):
+    folder = example.write(tmp_path, "imagenet", 4, 2)
+    (folder / "val" / "n7").mkdir()
+    assert "the class n7 is in val and not in train: " in one_line(lambda: named.load("imagenet", tmp_path))
+    for name in ("n5", "n6"):
+        (folder / "train" / name).mkdir()
+    assert "the class n5 is in train and not in val (and 2 more): " in one_line(
+        lambda: named.load("imagenet", tmp_path)
+    )
+    for name in ("n5", "n6", "n7"):
+        for split in ("train", "val"):
+            (folder / split / name).mkdir(exist_ok=True)
+    assert len(named.load("imagenet", tmp_path).train) == 4
+
+
+def test_what_systems_leave_beside_images_is_passed_over(example, tmp_path):
+    folder = example.write(tmp_path, "imagenet", 4, 2)
+    one = next((folder / "train").iterdir())
+    for path in (one / "Thumbs.db", folder / "train" / "Thumbs.db", folder / "train" / "desktop.ini", one / "._1.JPEG"):
+        path.write_bytes(b"\xd0\xcf")
+    assert len(named.load("imagenet", tmp_path).train) == 4
 
 
 def test_a_loop_of_folders_is_no_class(example, tmp_path):
@@ -360,7 +385,7 @@ def test_squares_are_the_middle_of_the_shorter_side():
 @BOTH
 def test_loaders_give_the_same_batches(data, name, ffcv):
     place = data / datasheets.datasheet(name).place
-    assert writer.main(["write", name, "--data", str(data), "--images", str(place), "--side", "256"]) == 0
+    assert ffcv.main(["write", name, "--data", str(data), "--images", str(place), "--side", "256"]) == 0
     recipe = replace(RECIPE, dataset=name, train_images=20, eval_images=9)
     made, splits = {}, {}
     for loader in ("resident", "torchvision", "ffcv"):
@@ -387,6 +412,68 @@ def test_loaders_give_the_same_batches(data, name, ffcv):
     assert made["resident"][1] == made["torchvision"][1]
     assert made["ffcv"][1]["decoder"] == made["resident"][1]["decoder"] + ", raw"
     assert "libjpeg-turbo" in made["resident"][1]["decoder"]
+
+
+ODD_SIZES = [(333, 517), (500, 375), (256, 256), (1, 1), (7, 3), (900, 9), (9, 900), (64, 48)]
+
+
+@pytest.fixture(scope="module")
+def jpegs(tmp_path_factory, ffcv):
+    """32 + 8 JPEGs of odd sizes and kinds in the layout of ImageNet, and FFCV's files of them at quality 90."""
+    root, draw = tmp_path_factory.mktemp("jpegs"), np.random.default_rng(0)
+    for split, count in (("train", 32), ("val", 8)):
+        for number in range(count):
+            width, height = ODD_SIZES[number % 8]
+            y, x = np.mgrid[:height, :width]
+            place = np.stack(
+                [255 * x / max(width - 1, 1), 255 * y / max(height - 1, 1), 127 + 99 * np.sin((x + y) / 9)], -1
+            )
+            image = Image.fromarray((place + draw.normal(0, 6, place.shape)).clip(0, 255).astype(np.uint8))
+            path = root / "imagenet" / split / f"n{number % 3}" / f"{number}.JPEG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            exif = Image.Exif()
+            exif[274] = 6
+            kind = ["RGB", "L", "CMYK", "RGB"][number // 8]
+            more = [{}, {"exif": exif}, {}, {"progressive": True, "subsampling": 0}][number // 8]
+            image.convert(kind).save(path, "JPEG", quality=95, **more)
+    words = ["write", "imagenet", "--data", str(root), "--images", str(root / "imagenet"), "--side", "256"]
+    with pytest.raises(UsageError, match="not RGB"):
+        writer.main([*words, "--quality", "90"])
+    assert writer.main([*words, "--quality", "90", "--to-rgb"]) == 0
+    return {loader: loaders.load("imagenet", root, loader=loader) for loader in ("torchvision", "ffcv")}
+
+
+def test_ffcvs_jpegs_are_decoded_as_pillow_does(jpegs):
+    """FFCV has a decoder of its own. Of the very bytes that it was given, Pillow's makes nearly the same pixels."""
+    cv2 = pytest.importorskip("cv2")  # with which FFCV encodes
+    theirs, mine = jpegs["torchvision"].train, jpegs["ffcv"].train
+    (original, labels), *_ = theirs.decoded(torch.arange(32), 32)
+    (found, others), *_ = mine.decoded(torch.arange(32), 32)
+    assert labels.tolist() == others.tolist() == theirs.labels.tolist()
+    expected = []
+    for pixels in original.numpy():
+        encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [int(cv2.IMWRITE_JPEG_QUALITY), 90])[1]
+        expected.append(np.asarray(Image.open(io.BytesIO(encoded.tobytes()))))
+    apart = (found.int() - torch.from_numpy(np.stack(expected)).int()).abs().double()
+    assert 0 < apart.max() <= 8  # of 255; measured: 5
+    assert 0 < apart.mean() < 1.2  # measured: 0.78
+
+
+def test_a_batch_of_jpegs_through_ffcv_is_torchvisions_but_for_the_encoding(jpegs):
+    """The same images, labels and crops in the same order; pixels differ by what JPEG 90 loses."""
+    recipe, made = replace(RECIPE, dataset="imagenet", side=None), {}
+    for loader, dataset in jpegs.items():
+        dataset = replace(dataset, mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))  # pixels as they are
+        train, test = (served(images, dataset, recipe, CPU) for images in (dataset.train, dataset.test))
+        made[loader] = [[*train.epoch(train.plan(5, 3))], [*test.plain()], [*train.epoch(train.plan(5, 4))]]
+    for ours, theirs in zip(made["torchvision"], made["ffcv"], strict=True):
+        for (x, y), (other, labels) in zip(ours, theirs, strict=True):
+            assert (x.shape, y.tolist()) == ((8, 3, 224, 224), labels.tolist())
+            apart = (x - other).abs()
+            assert 0 < apart.mean() < 2.5  # of 255; measured: 1.6 at most
+            assert apart.max() < 48  # measured: 32
+    pairs = zip(made["torchvision"][0], made["ffcv"][2], strict=True)  # of another epoch: other crops
+    assert all((x - other).abs().mean() > 20 for (x, _), (other, _) in pairs)
 
 
 def test_an_image_of_224_is_normalised_by_its_data_sets_statistics(data):

@@ -401,20 +401,59 @@ def test_blocks_and_stems_are_torchvisions(space):
         torch.testing.assert_close(ours(x, space.default.path), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_the_weights_of_torchvisions_networks_are_ours_name_by_name(name):
+REAL = pytest.mark.parametrize(("name", "of"), [("resnet18", "resnet18-imagenet"), ("resnet50", "resnet50-food101")])
+
+
+def named_as_torchvisions(names):
+    """What torchvision's names, layer by layer, are called where all blocks stand in one row."""
+    blocks = sorted({name[:8] for name in names if name.startswith("layer")})
+    return {
+        name: name.replace(name[:8], f"layer1.{blocks.index(name[:8])}") if name[:8] in blocks else name
+        for name in names
+    }
+
+
+@REAL
+def test_the_weights_of_torchvisions_networks_are_ours_name_by_name(name, of):
     import torchvision
 
-    space = load_space({"resnet18": "resnet18-imagenet", "resnet50": "resnet50-food101"}[name])
     with torch.device("meta"):
-        ours = ResNet(space, classes=1000).state_dict()
+        ours = ResNet(load_space(of), classes=1000).state_dict()
         other = getattr(torchvision.models, name)().state_dict()
-    blocks = iter(
-        sorted({key.rpartition(".")[0].split(".")[0] + "." + key.split(".")[1] for key in other if key[:5] == "layer"})
-    )
-    flat = {block: f"layer1.{number}" for number, block in enumerate(blocks)}
-    shapes = {re.sub(r"^layer\d\.\d", lambda match: flat[match[0]], key): tensor.shape for key, tensor in other.items()}
+    shapes = {said: other[key].shape for key, said in named_as_torchvisions(other).items()}
     assert {renamed(key, False): tensor.shape for key, tensor in ours.items()} == shapes
+
+
+@REAL
+def test_the_logits_of_torchvisions_networks_are_ours_along_the_default_path(name, of):
+    """The whole ResNet18 and ResNet50 with weights copied from torchvision's, whose strides became pools before the block."""
+    import torchvision
+
+    space = load_space(of).at(64)
+    torch.manual_seed(0)
+    other = getattr(torchvision.models, name)().eval()
+    for layer in (other.layer2, other.layer3, other.layer4):
+        for module in layer.modules():
+            if isinstance(module, nn.Conv2d):
+                module.stride = (1, 1)
+        layer.insert(0, nn.MaxPool2d(2))
+    weights = getattr(torchvision.models, name)().state_dict()  # by their usual names, without the pools
+    for tensor in weights.values():  # scales and running statistics: nothing is 1 or 0
+        if tensor.is_floating_point() and tensor.dim() == 1:
+            tensor.copy_(0.5 + 0.5 * torch.rand(tensor.shape))
+    moved = {re.sub(r"^(layer[234]\.)(\d)", lambda m: f"{m[1]}{int(m[2]) + 1}", key): w for key, w in weights.items()}
+    other.load_state_dict(moved)
+    ours, mapped = ResNet(space, classes=1000).eval(), named_as_torchvisions(weights)
+    by_name = {said: weights[key] for key, said in mapped.items()}
+    ours.load_state_dict({key: by_name[renamed(key, False)] for key in ours.state_dict()})
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = other(x)
+        torch.testing.assert_close(
+            ours(x, space.default.path), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max())
+        )
+        assert (ours(x, space[0].path) - expected).abs().max() > 0.01 * expected.abs().max()
+    assert expected.std() > 0.01 * expected.mean().abs()
 
 
 @EVERY_KIND

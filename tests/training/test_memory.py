@@ -1,18 +1,24 @@
 """What trainings take of memory is told before, and what cannot fit is refused with the way out."""
 
 import re
+import weakref
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from benchmark.errors import UsageError
 from benchmark.recipe import Recipe, SearchRecipe
-from benchmark.spaces import costs
-from benchmark.spaces.space import load_space
+from benchmark.spaces import costs, networks
+from benchmark.spaces.space import Config, load_space
 from benchmark.training import checkpoint, memory
 from benchmark.training.checkpoint import Checkpoint
+from benchmark.training.engine import Learner
 from nas_methods import Task
 from nas_methods.darts import Method as Darts
+from nas_methods.darts import MultiResolution
 from nas_methods.mixture import Method as Mixture
 from nas_methods.spos import Method as Spos
 
@@ -45,6 +51,88 @@ def test_outputs_are_counted_by_hand():
 def test_the_estimate_is_what_was_measured_within_a_quarter(space, config, batch, precision, measured):
     found = needed(load_space(space), Recipe(batch_size=batch, precision=precision), config) - memory.LIBRARIES
     assert measured < found / 1e6 < 1.3 * measured
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of all tensors that are there, and how many were at most. Of fake ones, too."""
+
+    def __init__(self, *there):
+        super().__init__()
+        self.seen, self.now, self.most = set(), 0, 0
+        for tensor in there:
+            self.add(tensor)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor):
+                self.add(tensor)
+        return made
+
+    def add(self, tensor):
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self.seen:
+            self.seen.add(key)
+            self.now += size
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self.drop, key, size)
+
+    def drop(self, key, size):
+        self.seen.discard(key)
+        self.now -= size
+
+
+def live_bytes(monkeypatch, network, recipe, way):
+    """Bytes of all tensors at most in a second step of a fake network, forward, backward and SGD, on a CPU."""
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)  # fake parameters cannot be swapped
+    learner = Learner(network, recipe, CPU)
+    side, dtype = network.space.backbone.side, torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    x = torch.empty(recipe.batch_size, 3, side, side, dtype=dtype, memory_format=torch.channels_last)
+    y = torch.zeros(recipe.batch_size, dtype=torch.long)
+    with Live(*network.parameters(), *network.buffers(), x, y) as live:
+        loss, right = learner.learn(x, y, way, 0.1)  # after which there are momenta
+        live.most = live.now
+        learner.learn(x, y, way, 0.1)
+    assert (loss.shape, right.shape) == ((), ())
+    return live.most
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("resnet20-cifar10", "[8,1,1]"),
+        ("resnet18-cifar10", "[6,1,1,1]"),
+        ("resnet50-cifar100", "[14,1,1,1]"),
+        ("resnet50-food101", "[13,1,1,1]"),
+        ("resnet18-imagenet", "[5,1,1,1]"),
+    ],
+)
+def test_a_step_at_full_size_keeps_what_is_told(monkeypatch, name, config, precision):
+    """Each backbone at the size of its paper's recipe, its largest cell: fake tensors, nothing is computed."""
+    space = load_space(name)
+    recipe = space.preset(Recipe, "paper", precision=precision)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        most = live_bytes(monkeypatch, networks.ResNet(space), recipe, Config.parse(config).path)
+    told = {device: needed(space, recipe, config, device=device) - memory.LIBRARIES for device in ("cuda:0", "cpu")}
+    assert 1.0 < told["cuda:0"] / most < 1.25
+    assert 1.4 < told["cpu"] / most < 2.0  # whose libraries keep copies
+    if config == "[13,1,1,1]" and precision == "bf16":
+        assert 54e9 < most < 57e9
+
+
+@pytest.mark.parametrize("sharing", ["shared", "unshared"])
+def test_a_mixture_of_all_resolutions_keeps_what_is_told(monkeypatch, sharing):
+    space = load_space("resnet50-food101")
+    recipe = space.preset(SearchRecipe, "paper", precision="bf16", batch_size=64)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        network = MultiResolution(networks.ResNet(space, affine=False, shared=sharing == "shared"))
+        network.space = space
+        weights = torch.full((space.depth - 1, len(space.sizes)), 0.25)
+        most = live_bytes(monkeypatch, network, recipe, weights)
+    task = Task(space, recipe, 0, "cuda:0", lambda: pytest.fail("no data is needed to tell"))
+    assert 1.0 < Darts(sharing=sharing).memory(task) / most < 1.3
 
 
 def test_the_largest_cell_of_food101_at_batch_256_is_a_named_case(monkeypatch):
