@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmark.errors import Failure as Failure
     from benchmark.errors import UsageError as UsageError
+    from benchmark.provenance import __version__ as __version__
     from benchmark.recipe import Recipe as Recipe
     from benchmark.recipe import SearchRecipe as SearchRecipe
     from benchmark.scoring.ranking import Ranking as Ranking
@@ -38,9 +39,8 @@ if TYPE_CHECKING:
     from benchmark.tables.files import load_table as load_table
     from benchmark.tables.table import GroundTruth as GroundTruth
 
-__version__ = "0.2.0"
-
 _HOME = {
+    "__version__": "provenance",
     "Failure": "errors",
     "UsageError": "errors",
     "Config": "spaces.space",
@@ -54,7 +54,7 @@ _HOME = {
     "load_table": "tables.files",
     "score": "scoring.scores",
 }
-__all__ = [*sorted(_HOME), "__version__"]
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

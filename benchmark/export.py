@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import benchmark
-from benchmark import cli
+from benchmark import cli, provenance
 from benchmark.errors import UsageError
 from benchmark.files import bounded, write_atomically
 from benchmark.tables.arrays import Column, tidy
@@ -131,7 +130,7 @@ def croissant(
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "citeAs": CITATION,
         "license": license,
-        "version": benchmark.__version__,
+        "version": provenance.__version__,
         **({"datePublished": finished} if finished else {}),
         "distribution": [
             {

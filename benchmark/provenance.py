@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import benchmark
+__version__ = "0.2.0"
 
 
 @lru_cache
@@ -34,7 +34,7 @@ def code_version() -> dict[str, Any]:
         except (OSError, subprocess.SubprocessError):
             commit = dirty = None  # no git on this machine, or a checkout it refuses to read
     return {
-        "version": benchmark.__version__,
+        "version": __version__,
         "git_commit": commit,
         "git_dirty": dirty,
         "python": platform.python_version(),

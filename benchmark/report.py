@@ -18,7 +18,7 @@ from benchmark import cli
 from benchmark.errors import UsageError
 from benchmark.files import write_atomically
 from benchmark.page import (
-    channels,
+    channel_figures,
     explored,
     figures,
     files,
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = page.Page(
         chapters=chapters,
         pairs=list(zip(both, figures.pairs(both), strict=True)),
-        histories=[*figures.histories(told), *channels.figures_of(out)],
+        histories=[*figures.histories(told), *channel_figures.figures_of(out)],
         studies=figures.studies(beside),
         papers=paper,
         styles=named,

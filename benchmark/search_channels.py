@@ -315,9 +315,8 @@ class _Asked:
         from benchmark.channels import judge
 
         options, recipe = self.options, self.recipe
-        made = judge.contenders(
-            self.subject, self.graph, found, options.against, recipe.floor, recipe.cap, options.draws
-        )
+        controls = judge.Controls(options.against, recipe.floor, recipe.cap, options.draws)
+        made = judge.contenders(self.graph, found, controls)
         measures = "static" in (*options.against, options.scale)
         return [
             self._contender(group, label, widths, seed, measures and label == "baseline")

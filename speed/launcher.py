@@ -22,7 +22,8 @@ from typing import Any
 from benchmark import cli
 from benchmark.files import write_atomically
 from benchmark.running import cluster
-from benchmark.running.launch import Workers, launch
+from benchmark.running.launch import launch
+from benchmark.running.worker import Workers
 
 
 def note(item: tuple[int, str], report: Any, stop: Any) -> bool:

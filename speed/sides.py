@@ -28,7 +28,8 @@ from benchmark.datasets import crops, named, sets
 from benchmark.datasets.batches import Batches
 from benchmark.errors import Failure
 from benchmark.recipe import Recipe
-from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.running.worker import Workers
 from benchmark.spaces import networks
 from benchmark.spaces.space import Config, load_space
 from benchmark.training import train

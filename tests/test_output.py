@@ -71,7 +71,8 @@ def test_a_method_that_prints_does_not_reach_standard_output(tmp_path, run_pytho
 
 
 HOUSE = """
-from benchmark.running.launch import Workers, launch
+from benchmark.running.launch import launch
+from benchmark.running.worker import Workers
 
 def loud(item, report, stop):
     print("LOUD", item)

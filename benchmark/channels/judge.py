@@ -22,7 +22,7 @@ from torch import nn
 
 from benchmark.channels.darts import CellNetwork
 from benchmark.channels.graph import ChannelGraph, initialise
-from benchmark.channels.learning import Regularised, Stepped
+from benchmark.channels.learning import Regularised, Stepped, Steps
 from benchmark.channels.rules import refuse_schedule
 from benchmark.channels.scaling import Widths, compound_of, random_of, static
 from benchmark.channels.search import SCHEMA, Subject, data
@@ -177,14 +177,23 @@ class Contender:
         return record
 
 
+@dataclass(frozen=True)
+class Controls:
+    """What is trained beside what was found.
+
+    against     some of baseline, compound, random, static
+    floor, cap  between which random widths lie; compound scaling goes beyond where what was found does
+    draws       of random widths, for each search
+    """
+
+    against: Sequence[str]
+    floor: int
+    cap: int
+    draws: int
+
+
 def contenders(
-    subject: Subject,
-    graph: ChannelGraph,
-    found: Mapping[str, Mapping[str, int]],
-    against: Sequence[str],
-    floor: int,
-    cap: int,
-    draws: int,
+    graph: ChannelGraph, found: Mapping[str, Mapping[str, int]], controls: Controls
 ) -> list[tuple[str, str, Widths]]:
     """(group, label, widths) of all that are trained in the first place; static scaling needs the baseline's ranks.
 
@@ -194,16 +203,16 @@ def contenders(
     for name, widths in found.items():
         parameters = graph.parameters(widths)
         made.append((name, name, dict(widths)))
-        if "compound" in against:
+        if "compound" in controls.against:
             label = f"compound scaling, parameters of {name}"
-            made.append((label, label, compound_of(graph, parameters, max(cap, *widths.values()))))
-        if "random" in against:
+            made.append((label, label, compound_of(graph, parameters, max(controls.cap, *widths.values()))))
+        if "random" in controls.against:
             label = f"random widths, parameters of {name}"
             made += [
-                (label, f"{label}, draw {draw}", random_of(graph, parameters, 0, draw, floor, cap))
-                for draw in range(draws)
+                (label, f"{label}, draw {draw}", random_of(graph, parameters, 0, draw, controls.floor, controls.cap))
+                for draw in range(controls.draws)
             ]
-    if {"baseline", "static"} & set(against):
+    if {"baseline", "static"} & set(controls.against):
         made.append(("baseline", "baseline", graph.widths()))
     return made
 
@@ -294,7 +303,7 @@ class EvaluationRun:
 
 def _stepped(network: nn.Module, recipe: EvaluationRecipe, device: torch.device, seed: int, epoch: int) -> Learner:
     more = Regularised(recipe.cutout, recipe.auxiliary, recipe.drop_path, recipe.clip, recipe.smoothing)
-    return Stepped(network, recipe, device, seed, recipe.every * epoch, recipe.factor, epoch, more)
+    return Stepped(network, recipe, device, seed, Steps(recipe.every * epoch, recipe.factor, epoch), more)
 
 
 def judged(records: Mapping[tuple[str, str, int], Mapping[str, Any]], found: Sequence[str]) -> list[dict[str, Any]]:

@@ -63,8 +63,17 @@ class Regularised:
     smoothing: float = 0.0
 
 
+@dataclass(frozen=True)
+class Steps:
+    """When the rate drops: it is multiplied by `factor` after `every` so many steps; an epoch has `epoch` of them."""
+
+    every: int
+    factor: float
+    epoch: int = 1
+
+
 class Stepped(Seeded):
-    """SGD whose rate is multiplied by `factor` after every so many steps: the paper's evaluation. epoch: steps of one."""
+    """SGD whose rate drops by steps: the paper's evaluation."""
 
     def __init__(
         self,
@@ -72,23 +81,23 @@ class Stepped(Seeded):
         recipe: Recipe,
         device: torch.device,
         seed: int,
-        every: int,
-        factor: float,
-        epoch: int = 1,
+        steps: Steps,
         more: Regularised = Regularised(),
     ) -> None:
         super().__init__(network, recipe, device, seed)
-        self.every, self.factor, self.epoch, self.more = every, factor, epoch, more
+        self.steps, self.more = steps, more
 
     def rates(self) -> list[float]:
-        return [self.recipe.lr * self.factor ** (self.taken // self.every)] * len(self.optimizer.param_groups)
+        return [self.recipe.lr * self.steps.factor ** (self.taken // self.steps.every)] * len(
+            self.optimizer.param_groups
+        )
 
     def _step(self, x: Tensor, y: Tensor, path: Way) -> Outputs:
         more = self.more
         if more.cutout:
             x = cut_out(x, more.cutout)
         if more.drop_path:
-            set_drop_path(self.network, more.drop_path * (self.taken // self.epoch) / self.recipe.epochs)
+            set_drop_path(self.network, more.drop_path * (self.taken // self.steps.epoch) / self.recipe.epochs)
         with self.precision():
             made = self.network(x, path)
         logits, *beside = made if isinstance(made, tuple) else (made,)

@@ -11,8 +11,9 @@ from typing import Any
 from benchmark import cli
 from benchmark.running import cluster
 from benchmark.running.claims import Terms
-from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, launch
 from benchmark.running.submission import Submission, settings_of
+from benchmark.running.worker import Workers
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from benchmark.errors import Failure
 from benchmark.jobs.planning import Plan
 from benchmark.jobs.search import Search
 from benchmark.running import claims, cluster
-from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, launch
 from benchmark.running.submission import Submission, settings_of
+from benchmark.running.worker import Workers
 from benchmark.scoring.ranking import NO_RANKING, NoRanking
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from benchmark import cli, provenance
 from benchmark.recipe import Recipe
 from benchmark.running.claims import Terms, Work, carry_out
-from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.running.worker import Workers
 from benchmark.spaces.space import PoolingSpace
 from benchmark.tables.ledger import Ledger, Run
 

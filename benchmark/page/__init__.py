@@ -6,11 +6,12 @@
     pairs        two tables beside each other
     histories    what a search did epoch by epoch
     studies      interference, what ranks like what, searches in simulated time
-    channels     searches of widths: ranks, slopes, widths, how what was found compares
+    channels     searches of widths: ranks, slopes, widths, how what was found compares; does rank follow accuracy
     papers       the papers' tables with a column of ours
     styles       one colour and marker per method, in every figure
-    charts       each chart, defined once for the page and for the files
-    figures      which figures there are, and what each means in plain words
+    marks        what charts are made of: their data, size, colours, lines of reference
+    charts, history_charts, study_charts, channel_charts        each chart, defined once for the page and for the files
+    figures, channel_figures        which figures there are, and what each means in plain words
     drawings     small pictures within a table's cell: where a network pools, a tau with its interval
     page         the HTML
     files        figures as SVG, PNG and PDF, tables as CSV, Markdown and LaTeX

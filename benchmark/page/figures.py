@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark.page import charts
+from benchmark.page import charts, history_charts, study_charts
 from benchmark.page.explored import Explored
 from benchmark.page.histories import Drawing, Histories, Mixing, Sizing, Weighing
 from benchmark.page.leaderboard import Board
@@ -247,8 +247,8 @@ def histories(found: Histories) -> list[Figure]:
                 "models",
                 "Which model serves which configuration",
                 found.mixing,
-                charts.mixing,
-                lambda some: charts.mixing(some),
+                history_charts.mixing,
+                lambda some: history_charts.mixing(some),
                 "A mixture trains several networks at once and learns which of them suits which configuration (the mixture "
                 "paper's Figure 5). Each panel is a moment of the search, each row a configuration, each column a model; "
                 "bright is certain. At first every model serves all; at the end each row should have one bright cell. Rows "
@@ -262,8 +262,8 @@ def histories(found: Histories) -> list[Figure]:
                 "resolutions",
                 "Which resolutions were weighed how",
                 found.weighing,
-                charts.weighing,
-                lambda some: charts.weighing(some, PAGE),
+                history_charts.weighing,
+                lambda some: history_charts.weighing(some, PAGE),
                 "DARTS runs every layer at all resolutions at once and learns a weight for each (the mixture paper's "
                 "Figure 4). Bright cells are the resolutions that it trusts; the line is what it picked. A line that goes "
                 "down and up again leaves the space of poolings: no network that only ever pools can follow it.",
@@ -275,8 +275,8 @@ def histories(found: Histories) -> list[Figure]:
                 "sizes",
                 "Which sizes were learned",
                 found.sizing,
-                charts.sizing,
-                lambda some: charts.sizing(some, PAGE),
+                history_charts.sizing,
+                lambda some: history_charts.sizing(some, PAGE),
                 "Some methods learn the sizes of feature maps by gradient while one network trains. Each line is a layer; "
                 "dashed are the sizes of the space. Lines that rise pool later than the standard network, lines that "
                 "stay flat were never moved. A map that is not square is drawn at the side of a square with as many pixels.",
@@ -288,8 +288,8 @@ def histories(found: Histories) -> list[Figure]:
                 "draws",
                 "Which configurations were tried",
                 found.drawing,
-                charts.drawing,
-                lambda some: charts.drawing(some, PAGE),
+                history_charts.drawing,
+                lambda some: history_charts.drawing(some, PAGE),
                 "Each column is a stretch of the search, each row a configuration; bright rows are those that the search "
                 "spent its training on. A search that explores colours a column evenly, one that has made up its mind has "
                 "few bright rows. What is never drawn is hardly trained, so its score says little.",
@@ -307,7 +307,7 @@ def _searches(
     meaning: str,
 ) -> Figure:
     """A reader chooses the search; files show the first seed of each method."""
-    runs = charts.runs_of(found)
+    runs = history_charts.runs_of(found)
     firsts: dict[str, Any] = {}
     for one in found:
         firsts.setdefault(one.label, one)
@@ -335,8 +335,8 @@ def _interference(study: KeptInterference) -> Figure:
             View(
                 f"interference-{name}",
                 "accuracy alone and together",
-                lambda: charts.interference(study, printed, PAGE),
-                lambda: charts.interference(study, printed),
+                lambda: study_charts.interference(study, printed, PAGE),
+                lambda: study_charts.interference(study, printed),
             )
         )
     for look in result.looks:
@@ -344,8 +344,8 @@ def _interference(study: KeptInterference) -> Figure:
             View(
                 f"gradients-epoch{look.epoch}-{name}",
                 f"gradients after epoch {look.epoch}",
-                lambda epoch=look.epoch: charts.cosines(study, epoch, PAGE),  # type: ignore[misc]
-                lambda epoch=look.epoch: charts.cosines(study, epoch),  # type: ignore[misc]
+                lambda epoch=look.epoch: study_charts.cosines(study, epoch, PAGE),  # type: ignore[misc]
+                lambda epoch=look.epoch: study_charts.cosines(study, epoch),  # type: ignore[misc]
             )
         )
     if study.shared:
@@ -353,8 +353,8 @@ def _interference(study: KeptInterference) -> Figure:
             View(
                 f"gradients-mixture-{name}",
                 "gradients and the mixture",
-                lambda: charts.apart(study),
-                lambda: charts.apart(study),
+                lambda: study_charts.apart(study),
+                lambda: study_charts.apart(study),
             )
         )
     return Figure(
@@ -376,7 +376,7 @@ def _correlations(study: Matrix) -> Figure:
     return Figure(
         name,
         f"What ranks like what: {study.name}",
-        (View(name, "tau", lambda: charts.correlations(study, PAGE), lambda: charts.correlations(study)),),
+        (View(name, "tau", lambda: study_charts.correlations(study, PAGE), lambda: study_charts.correlations(study)),),
         "Each cell is Kendall's tau between two ways to order the configurations: orange is the same order, blue the reverse, "
         "pale has nothing to do with each other. Costs and accuracies stand first, then the methods, those that rank most like "
         "counting MACs on top. A method whose row looks like that of MACs counts them in disguise; worth its name is one that is "
@@ -390,8 +390,8 @@ def _simulation(study: Simulation) -> Figure:
         View(
             f"simulation-{y}-{name}",
             words,
-            lambda y=y: charts.replayed(study, y, PAGE),  # type: ignore[misc]
-            lambda y=y: charts.replayed(study, y),  # type: ignore[misc]
+            lambda y=y: study_charts.replayed(study, y, PAGE),  # type: ignore[misc]
+            lambda y=y: study_charts.replayed(study, y),  # type: ignore[misc]
         )
         for y, words in (("regret", "regret"), ("rank", "mean rank"), ("found", "how many found the best"))
         if y != "rank" or all(one.rank for one in study.optimizers)

@@ -32,7 +32,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark import cli, files
 from benchmark.errors import Failure, UsageError, choices
@@ -40,9 +40,7 @@ from benchmark.given import read_bytes
 from benchmark.running import claims
 from benchmark.running.node import Task, failures, last_line, written
 from benchmark.running.slurm import ask_slurm, clean_environment, max_array_size, no_slurm
-
-if TYPE_CHECKING:
-    from benchmark.running.launch import Workers
+from benchmark.running.worker import Workers
 
 LOOK_SECONDS = 5.0  # between two looks at the queue
 SILENCE_SECONDS = 600.0  # for which Slurm's controller may be away while we wait

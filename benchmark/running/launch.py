@@ -18,7 +18,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import say
-from benchmark.running.worker import POLITE, Function, block, unblock, work
+from benchmark.running.worker import POLITE, Function, Workers, block, unblock, work
 
 if TYPE_CHECKING:
     from benchmark.running.cluster import Queue
@@ -42,21 +42,6 @@ LEAN_ENVIRONMENT = {
     "GOMP_SPINCOUNT": "0",
 }
 BUSY_PAUSE = 0.5  # seconds before asking again for an item that somebody else holds
-
-
-@dataclass(frozen=True)
-class Workers:
-    """How many workers there are, and what each has: here, or in each task of Slurm's.
-
-    processes    at most so many
-    slots        items that one process may have under way, taking turns. Where `function.room()` exists, a process
-                 asks it before it begins another item beside those it has
-    environment  variables that they get on top of this process's
-    """
-
-    processes: int
-    slots: int = 1
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -8,7 +8,8 @@ from typing import Any
 
 from benchmark import cli
 from benchmark.running.cluster import Queue, Queued, Settings
-from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
+from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.running.worker import Workers
 
 
 def settings_of(options: Any) -> Settings:
@@ -41,7 +42,7 @@ class Submission:
     def submit(self, function: Any, items: Sequence[Any], again: bool, processes: int = 1, slots: int = 1) -> int:
         """Submits the items that are not queued yet, those that failed too often only if `again`; returns how many.
 
-        processes, slots: of each task, as `launch.Workers` has them.
+        processes, slots: of each task, as `worker.Workers` has them.
         """
         if again:
             self.queue.again()

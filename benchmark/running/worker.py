@@ -19,7 +19,8 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -30,6 +31,21 @@ Function = Callable[[Any, Callable[[Any], None], Callable[[], bool]], Answer | G
 
 # All ask to stop at the next checkpoint; SIGUSR2 is what schedulers send before a time limit or a pre-emption.
 POLITE = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers there are, and what each has: here, or in each task of Slurm's.
+
+    processes    at most so many
+    slots        items that one process may have under way, taking turns. Where `function.room()` exists, a process
+                 asks it before it begins another item beside those it has
+    environment  variables that they get on top of this process's
+    """
+
+    processes: int
+    slots: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Spoiled(Exception):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from benchmark.channels.darts import DARTS, CellNetwork, set_drop_path
 from benchmark.channels.graph import ChannelGraph, initialise
 from benchmark.channels.judge import EvaluationRecipe, require_cells, with_auxiliary
-from benchmark.channels.learning import Regularised, Stepped, cut_out
+from benchmark.channels.learning import Regularised, Stepped, Steps, cut_out
 from benchmark.channels.search import Subject
 from benchmark.errors import UsageError
 
@@ -84,7 +84,7 @@ def test_the_head_reads_what_the_next_cell_reads_at_any_widths_and_moves_no_othe
 def stepped(more, steps=1, **fields):
     """A learner after some steps on one batch, and what the steps said."""
     learner = Stepped(
-        _Pathless(network(bool(more.auxiliary))), recipe(**fields), torch.device("cpu"), 3, 100, 0.5, 2, more
+        _Pathless(network(bool(more.auxiliary))), recipe(**fields), torch.device("cpu"), 3, Steps(100, 0.5, 2), more
     )
     torch.manual_seed(1)
     x, y = torch.randn(2, 3, 32, 32), torch.tensor([1, 2])

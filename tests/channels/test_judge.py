@@ -9,7 +9,7 @@ from test_search import FLAGS, NETWORK
 
 from benchmark import search_channels
 from benchmark.channels.judge import Contender, EvaluationRecipe, EvaluationRun, _interval, judged, table
-from benchmark.channels.learning import Stepped
+from benchmark.channels.learning import Stepped, Steps
 from benchmark.channels.search import Subject
 from benchmark.errors import UsageError
 from tests.flags import instead
@@ -71,7 +71,7 @@ def test_one_seed_resolves_nothing():
 
 def test_the_rate_is_halved_in_steps():
     body = torch.nn.Linear(2, 2)
-    learner = Stepped(body, RECIPE, torch.device("cpu"), 0, 25, 0.5)
+    learner = Stepped(body, RECIPE, torch.device("cpu"), 0, Steps(25, 0.5))
     rates = []
     for taken in (0, 24, 25, 49, 50, 249):
         learner.taken = taken

@@ -12,7 +12,8 @@ from benchmark.channels.scaling import static
 from benchmark.channels.search import Subject
 from benchmark.channels.trial import epochs_of
 from benchmark.errors import Failure, UsageError
-from benchmark.running.launch import Workers, launch
+from benchmark.running.launch import launch
+from benchmark.running.worker import Workers
 from tests.flags import instead
 
 TRAINED = ["--train-recipe", "smoke", "--train-epochs", "1", "--train-batch-size", "32", "--seeds", "0", "1"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmark.page import channels
+from benchmark.page import channel_figures
 from benchmark.page.files import draw
 from benchmark.spaces.space import load_space
 
@@ -61,7 +61,7 @@ def out(tmp_path):
 
 
 def by_key(out):
-    return {figure.key: figure for figure in channels.figures_of(out)}
+    return {figure.key: figure for figure in channel_figures.figures_of(out)}
 
 
 def test_there_is_a_figure_for_all_that_was_left_and_each_can_be_drawn(out, tmp_path):
@@ -117,5 +117,5 @@ def test_what_is_broken_is_passed_over_and_of_nothing_there_is_nothing(out, tmp_
     (out / "channels" / "d" / "search.json").write_text("{")
     keep(out / "channels" / "evaluations" / "r" / "judged-zzz.json", {"rows": [{"contender": "x"}]})
     keep(out / "ledgers" / "other" / "records" / "0.json", [1])
-    assert len(channels.figures_of(out)) == 6
-    assert channels.figures_of(tmp_path / "nothing") == []
+    assert len(channel_figures.figures_of(out)) == 6
+    assert channel_figures.figures_of(tmp_path / "nothing") == []

@@ -13,8 +13,9 @@ from benchmark.errors import Failure, UsageError
 from benchmark.running import cluster, node
 from benchmark.running.claims import claim
 from benchmark.running.cluster import Queue, Settings
-from benchmark.running.launch import Outcome, Workers, launch
+from benchmark.running.launch import Outcome, launch
 from benchmark.running.node import Marked, Task, after_a_task, last_line
+from benchmark.running.worker import Workers
 
 SLURM = Path(__file__).resolve().parents[2] / "slurm"
 

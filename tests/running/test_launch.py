@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.running.launch import LEAN_ENVIRONMENT, Workers, launch
-from benchmark.running.worker import Spoiled, work
+from benchmark.running.launch import LEAN_ENVIRONMENT, launch
+from benchmark.running.worker import Spoiled, Workers, work
 
 PATIENCE = 300  # seconds after which something that must happen counts as not happening
 

@@ -15,7 +15,8 @@ import pytest
 from benchmark.errors import Failure
 from benchmark.running import slurm
 from benchmark.running.cluster import Queue, Settings
-from benchmark.running.launch import Workers, launch
+from benchmark.running.launch import launch
+from benchmark.running.worker import Workers
 
 pytestmark = pytest.mark.slurm
 
