@@ -6,8 +6,13 @@ import re
 import pytest
 
 from benchmark.channels.judge import judged, table
+from benchmark.channels.reading import readers
+from benchmark.channels.reading import said as said_by
 from benchmark.channels.rules import ChannelRecipe, Moving, moved
+from benchmark.channels.search import Subject
+from benchmark.channels.trial import epochs_of
 from benchmark.provenance import checksum
+from tests.conftest import REPOSITORY
 from tests.kept import PAGE, RESULTS
 
 CHANNELS = RESULTS / "channels"
@@ -152,3 +157,29 @@ def test_the_baseline_that_was_trained_again_for_its_ranks_is_the_same_to_the_bi
     for again, before in pairs:
         again["curves"].pop("sides")
         assert again["curves"] == before["curves"]
+
+
+def test_how_much_the_choice_of_sides_moves_slopes_as_the_page_of_searches_says():
+    """Of the kept search of ResNet34: what its records say of each width by the published map and by the general rule."""
+    (folder,) = (folder for folder in SEARCHES if folder.name.startswith("resnet34"))
+    variables = Subject("resnet34", "cifar", 10, 32).graph().variables
+    release, general = (readers(variables, "resnet34", sides) for sides in ("release", "general"))
+    other = [v.name for v in variables if release[v.name] != general[v.name]]
+    delta = read(folder / "search.json")["delta"]
+    moved, turned = [], 0
+    for trial in trials_of(folder):
+        history = epochs_of(trial["convolutions"], trial["curves"]["sides"])
+        for name in other:
+            published, ours = (said_by(history, rule[name]).slope for rule in (release, general))
+            if name in trial["decisions"]:
+                assert trial["decisions"][name]["slope"] == pytest.approx(published, rel=1e-5)
+            moved.append(abs(ours - published))
+            turned += (ours < delta) != (published < delta)
+    words = " ".join((REPOSITORY / "docs" / "search_widths.md").read_text().split())
+    assert f"{len(other)} of {len(variables)} widths" in words
+    assert f"by {sum(moved) / len(moved):.4f} on average and by {max(moved):.4f} at most" in words
+    assert f"delta is {delta:g}" in words
+    assert f"{turned} of {len(moved)} slopes" in words
+    cells = Subject("darts7", "cifar", 10, 32).graph().variables
+    release, general = (readers(cells, "darts7", sides) for sides in ("release", "general"))
+    assert [name for name in release if release[name] != general[name]] == ["stem0.0"]

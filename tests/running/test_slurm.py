@@ -384,3 +384,27 @@ def test_rankings_made_on_the_cluster_are_those_made_here(tmp_path, dev_cluster)
         made[where] = rankings, done.stdout
     assert "3 searches are submitted" in done.stderr
     assert made["here"] == made["slurm"]
+
+
+def test_searches_of_widths_made_on_the_cluster_are_those_made_here(tmp_path, dev_cluster):
+    settings = tmp_path / "cluster.toml"
+    settings.write_text('time = "5m"\nmemory = "3G"\nnotice = 20\nlease = 4\n')
+    small = ["--network", "resnet20", "--start", "8", "--floor", "4", "--trials", "2", "--epochs", "1", "--delta", "0.01", "0.1"]  # fmt: skip
+    words = [sys.executable, "-m", "benchmark.search_channels", *SMALL, *small, "--together", "2", "--json"]
+    made = {}
+    for where, more in (("here", []), ("slurm", ["--where", "slurm", "--cluster", str(settings), "--wait"])):
+        out = tmp_path / where
+        done = subprocess.run(
+            [*words, *more, "--out", str(out)], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads(done.stdout)["results"]) == 2
+        records = {path.relative_to(out): json.loads(path.read_text()) for path in out.glob("channels/*/**/*.json")}
+        assert len(records) == 2 * 4  # what is searched, two trials, what was found
+        for record in records.values():
+            for told in ("timings", "checksum", "seconds"):  # the checksum is of the timings, too
+                record.pop(told, None)
+        made[where] = records
+    assert "2 of 2 that are left are submitted" in done.stderr
+    assert not (out / "channels" / "work").exists() or not list((out / "channels" / "work").rglob("*.json"))
+    assert made["here"] == made["slurm"]
