@@ -324,7 +324,9 @@ def test_imagenet_is_read_by_its_folders(tmp_path):
     assert [(p.name, label) for p, label in found["train"][0]] == [("a.jpeg", 0), ("c.png", 0), ("b.jpeg", 1)]
     assert [(p.name, label) for p, label in found["test"][0]] == [("v.jpeg", 0), ("w.jpeg", 1)]
     picture(tmp_path / "val" / "n03" / "x.jpeg")
-    assert "other classes (2, 3)" in one_line(lambda: folders.imagenet(tmp_path), UsageError)
+    assert "the class n03 is in val and not in train: take it out" in one_line(
+        lambda: folders.imagenet(tmp_path), UsageError
+    )
     assert "val/CLASS/" in one_line(lambda: folders.imagenet(tmp_path / "train"), UsageError)
 
 

@@ -5,11 +5,13 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from benchmark.datasets import named
+from benchmark.datasets.loaders import ImageByImage
 from benchmark.jobs import runs
 from benchmark.jobs.runs import TrainRun
 from benchmark.recipe import Recipe
@@ -40,9 +42,9 @@ RECIPE = Recipe(
 RUN = Run(seed=0, config=SPACE.default)
 
 
-def train(folder):
+def train(folder, loader):
     """What a worker does with the run."""
-    work = TrainRun(Ledger(folder, SPACE, RECIPE), None, "cpu", "eager", "resident", 1, 1, {})
+    work = TrainRun(Ledger(folder, SPACE, RECIPE), None, "cpu", "eager", loader, 1, 1, {})
     return list(work(RUN, lambda news: None, lambda: False))
 
 
@@ -55,10 +57,13 @@ def record(ledger):
     return {key: value for key, value in found.items() if key != "timings"}
 
 
+@pytest.mark.parametrize("loader", ["resident", "torchvision"])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_run_that_is_killed_twenty_times_leaves_the_undisturbed_record(tmp_path, monkeypatch):
-    made = named.load("synthetic")
+def test_a_run_that_is_killed_twenty_times_leaves_the_undisturbed_record(tmp_path, monkeypatch, loader):
+    made = named.load("synthetic").reduced(RECIPE)
+    if loader == "torchvision":  # image by image, decoded in this process
+        made = replace(made, train=ImageByImage(made.train), test=ImageByImage(made.test))
     monkeypatch.setitem(SPACES, SPACE.name, SPACE)
     monkeypatch.setattr(runs, "_dataset", lambda *words: made)
     torch.set_num_threads(1)
@@ -66,7 +71,7 @@ def test_a_run_that_is_killed_twenty_times_leaves_the_undisturbed_record(tmp_pat
     for ledger in ledgers:
         ledger.prepare()
     began = time.monotonic()
-    train(ledgers[0].folder)
+    train(ledgers[0].folder, loader)
     took = time.monotonic() - began
 
     monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)  # after every step: kills fall into writing, too
@@ -75,7 +80,7 @@ def test_a_run_that_is_killed_twenty_times_leaves_the_undisturbed_record(tmp_pat
         child = os.fork()
         if not child:
             try:
-                train(killed.folder)
+                train(killed.folder, loader)
             finally:
                 os._exit(0)  # nothing of the test's process is to be ended twice
         until = time.monotonic() + PATIENCE
@@ -89,6 +94,6 @@ def test_a_run_that_is_killed_twenty_times_leaves_the_undisturbed_record(tmp_pat
     assert steps == sorted(set(steps))
     assert 0 < steps[1] < steps[-1] < RECIPE.epochs * 8
     assert killed.read(RUN) is None
-    train(killed.folder)
+    train(killed.folder, loader)
     assert json.dumps(record(killed)) == json.dumps(record(ledgers[0]))
     assert [file.name for file in (killed.folder / "work").iterdir() if "partial" in file.name] == []
