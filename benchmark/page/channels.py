@@ -19,6 +19,7 @@ from benchmark.page import charts
 from benchmark.page.figures import PAGE, Control, Figure, View, file_name
 from benchmark.page.styles import NEUTRAL, styles
 
+RANK, MACS = "mean rank", "counting MACs"
 SOLE = "search"  # the parameter by which a reader chooses one
 
 
@@ -152,11 +153,13 @@ def _followed(out: Path) -> Iterator[Followed]:
             for name, measured in (("tau", kendalltau), ("Spearman", spearmanr)):
                 for epoch in range(epochs):
                     rank = [_mean([r["curves"]["rank"][epoch] for r in mine]) for mine in by.values()]
-                    values.append((name, epoch + 1, "mean rank", float(measured(rank, accuracy)[0])))
-                    values.append((name, epoch + 1, "counting MACs", float(measured(macs, accuracy)[0])))
+                    for of, order in ((RANK, rank), (MACS, macs)):
+                        if min(len({*order}), len({*accuracy})) > 1:  # all alike are in no order
+                            values.append((name, epoch + 1, of, float(measured(order, accuracy)[0])))
         except (TypeError, KeyError, ValueError, IndexError):
             continue
-        yield Followed(folder.name, len(by), tuple(v for v in values if v[3] == v[3]))  # constant ranks have no tau
+        if values:
+            yield Followed(folder.name, len(by), tuple(values))
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -280,14 +283,16 @@ def following(one: Followed, width: Any = 520) -> Any:
     import altair as alt
 
     rows = [{"measure": m, "epoch": e, "of": of, "value": value} for m, e, of, value in one.values]
-    chart = alt.Chart(charts._data(rows)).mark_line(point=True, strokeWidth=1.8)
-    made = chart.encode(
+    base = alt.Chart(charts._data(rows)).encode(
         x=alt.X("epoch:Q", title="epoch", axis=_whole(rows, "epoch")).scale(nice=False),
         y=alt.Y("value:Q", title=f"with final accuracy, {one.configurations} configurations"),
         color=alt.Color("measure:N", title=None, legend=alt.Legend(orient="bottom")),
-        strokeDash=alt.StrokeDash("of:N", title=None, legend=alt.Legend(orient="bottom")),
         tooltip=["measure:N", "of:N", "epoch:Q", "value:Q"],
     )
+    # Said which is dashed, or the order of the names would say it.
+    dash = alt.StrokeDash("of:N", title=None, legend=alt.Legend(orient="bottom", symbolSize=400))
+    lines = base.mark_line(strokeWidth=1.8).encode(strokeDash=dash.scale(domain=[RANK, MACS], range=[[1, 0], [5, 4]]))
+    made = alt.layer(lines, base.mark_point(filled=True, opacity=1))  # apart, or the legend of dashes would show dots
     return charts._sized(made, width, 300)
 
 
