@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.page import marks
-from benchmark.page.channels import Followed, Judged, Searched, average
+from benchmark.page.channels import MACS, RANK, Followed, Judged, Searched, average
 from benchmark.page.styles import NEUTRAL, styles
 
 SOLE = "search"  # the parameter by which a reader chooses one
@@ -133,12 +133,14 @@ def following(one: Followed, width: Any = 520) -> Any:
     import altair as alt
 
     rows = [{"measure": m, "epoch": e, "of": of, "value": value} for m, e, of, value in one.values]
-    chart = alt.Chart(marks.data(rows)).mark_line(point=True, strokeWidth=1.8)
-    made = chart.encode(
+    base = alt.Chart(marks.data(rows)).encode(
         x=alt.X("epoch:Q", title="epoch", axis=_whole(rows, "epoch")).scale(nice=False),
         y=alt.Y("value:Q", title=f"with final accuracy, {one.configurations} configurations"),
         color=alt.Color("measure:N", title=None, legend=alt.Legend(orient="bottom")),
-        strokeDash=alt.StrokeDash("of:N", title=None, legend=alt.Legend(orient="bottom")),
         tooltip=["measure:N", "of:N", "epoch:Q", "value:Q"],
     )
+    # Said which is dashed, or the order of the names would say it.
+    dash = alt.StrokeDash("of:N", title=None, legend=alt.Legend(orient="bottom", symbolSize=400))
+    lines = base.mark_line(strokeWidth=1.8).encode(strokeDash=dash.scale(domain=[RANK, MACS], range=[[1, 0], [5, 4]]))
+    made = alt.layer(lines, base.mark_point(filled=True, opacity=1))  # apart, or the legend of dashes would show dots
     return marks.sized(made, width, 300)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+RANK, MACS = "mean rank", "counting MACs"
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -101,11 +103,13 @@ def followings(out: Path) -> Iterator[Followed]:
             for name, measured in (("tau", kendalltau), ("Spearman", spearmanr)):
                 for epoch in range(epochs):
                     rank = [average([r["curves"]["rank"][epoch] for r in mine]) for mine in by.values()]
-                    values.append((name, epoch + 1, "mean rank", float(measured(rank, accuracy)[0])))
-                    values.append((name, epoch + 1, "counting MACs", float(measured(macs, accuracy)[0])))
+                    for of, order in ((RANK, rank), (MACS, macs)):
+                        if min(len({*order}), len({*accuracy})) > 1:  # all alike are in no order
+                            values.append((name, epoch + 1, of, float(measured(order, accuracy)[0])))
         except (TypeError, KeyError, ValueError, IndexError):
             continue
-        yield Followed(folder.name, len(by), tuple(v for v in values if v[3] == v[3]))  # constant ranks have no tau
+        if values:
+            yield Followed(folder.name, len(by), tuple(values))
 
 
 def average(values: Sequence[float]) -> float:

@@ -111,6 +111,28 @@ def test_rank_is_held_against_final_accuracy_epoch_by_epoch(out):
     assert said["Spearman", 2, "counting MACs"] == pytest.approx(0.8)
 
 
+def test_counting_macs_is_dashed_as_the_words_below_say(out):
+    figure = by_key(out)["channel-follows-table"]
+    assert "dashed lines are what counting" in figure.meaning
+    lines, dots = figure.views[0].page().to_dict()["layer"]
+    dash = lines["encoding"]["strokeDash"]
+    solid, dashed = dash["scale"]["range"]
+    assert dash["scale"]["domain"] == ["mean rank", "counting MACs"]
+    assert solid[1] == 0 < dashed[1]
+    assert "strokeDash" not in dots["encoding"]  # whose legend would show dots for both
+
+
+def test_ranks_that_are_all_alike_are_in_no_order(out):
+    """As after an epoch of a few steps, when they are all 0."""
+    for path in (out / "ledgers" / "table" / "records").glob("*.json"):
+        record = json.loads(path.read_text())
+        record["curves"]["rank"][0] = 0.0
+        path.write_text(json.dumps(record))
+    rows = values(by_key(out)["channel-follows-table"].views[0].page())
+    said = {(r["measure"], r["epoch"], r["of"]) for r in rows}
+    assert said == {(m, e, of) for m in ("tau", "Spearman") for e, of in ((1, "counting MACs"), (2, "counting MACs"), (2, "mean rank"))}  # fmt: skip
+
+
 def test_what_is_broken_is_passed_over_and_of_nothing_there_is_nothing(out, tmp_path):
     keep(out / "channels" / "c" / "search.json", {"network": 3})
     (out / "channels" / "d").mkdir()
