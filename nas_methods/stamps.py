@@ -21,6 +21,7 @@ from nas_methods import built_in, load
 
 DECLARED = "declared.json"  # the lines of each part for which its VERSION was declared, as hashes
 TRAINING = "benchmark.training"
+_HOUSE = Path(training.__file__).parent.parent  # `benchmark`
 TRAINS = (  # the modules of `benchmark` for which that part stands: what they compute is in every ranking that trains
     "streams",
     "spaces/space",
@@ -32,11 +33,7 @@ TRAINS = (  # the modules of `benchmark` for which that part stands: what they c
     "datasets/halves",
     "datasets/cifar",
     "datasets/folders",
-    "datasets/known/synthetic",
-    "datasets/known/cifar10",
-    "datasets/known/cifar100",
-    "datasets/known/food101",
-    "datasets/known/imagenet",
+    *(f"datasets/known/{path.stem}" for path in sorted((_HOUSE / "datasets" / "known").glob("[!_]*.py"))),
     "training/checkpoint",
     "training/engine",
     "training/schedule",
@@ -44,7 +41,6 @@ TRAINS = (  # the modules of `benchmark` for which that part stands: what they c
 )
 BELOW = {TRAINING: TRAINS, "nas_methods.conet": ("channels/metrics",)}  # by part, the modules of `benchmark` in it
 _HERE = Path(__file__).resolve().parent
-_HOUSE = Path(training.__file__).parent.parent  # of BELOW
 
 
 def code_of(name: str) -> dict[str, int | str]:

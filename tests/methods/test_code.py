@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from benchmark import training
+from benchmark import datasheets, training
 from benchmark.scoring.ranking import read_ranking
 from nas_methods import built_in, stamps
 from tests.conftest import REPOSITORY
@@ -153,3 +153,10 @@ def test_an_edit_below_a_method_makes_kept_rankings_another_codes(checkout, file
     assert not stamps.is_same_code("861966ad4bc0", after)
     stamps.declare()
     assert stamps.code_of("spos") == before
+
+
+def test_a_data_set_of_one_file_is_part_of_what_trains():
+    """Found by its place, as the sheets are: a new one needs no second line."""
+    known = {path.stem for path in (REPOSITORY / "benchmark/datasets/known").glob("[!_]*.py")}
+    assert {name.removeprefix("datasets/known/") for name in stamps.TRAINS if "known" in name} == known
+    assert set(datasheets.names()) == known
