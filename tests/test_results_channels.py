@@ -176,8 +176,10 @@ def test_how_much_the_choice_of_sides_moves_slopes_as_the_page_of_searches_says(
             moved.append(abs(ours - published))
             turned += (ours < delta) != (published < delta)
     words = " ".join((REPOSITORY / "docs" / "search_widths.md").read_text().split())
+    by = f"by {sum(moved) / len(moved):.4f} on average and by {max(moved):.4f} at most"
+    assert f"{by}, and {turned} of {len(moved)} fall on the other side" in " ".join(SECTION.split())
     assert f"{len(other)} of {len(variables)} widths" in words
-    assert f"by {sum(moved) / len(moved):.4f} on average and by {max(moved):.4f} at most" in words
+    assert by in words
     assert f"delta is {delta:g}" in words
     assert f"{turned} of {len(moved)} slopes" in words
     cells = Subject("darts7", "cifar", 10, 32).graph().variables
