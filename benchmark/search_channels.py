@@ -30,6 +30,7 @@ from typing import Any
 
 from benchmark import cli, provenance
 from benchmark.channels.published import beside
+from benchmark.channels.results import base_of, is_of_cells
 from benchmark.channels.rules import ChannelRecipe
 from benchmark.channels.stage import Ended, Stage
 from benchmark.errors import Failure, UsageError
@@ -63,7 +64,9 @@ def arguments() -> cli.Parser:
         metavar="N",
         help="a name (default resnet34; a wrong one lists all), ./my_net.py:make, or a result.json of a search",
     )
-    parser.add_argument("--stem", default="cifar", metavar="S", help="cifar (default), for small images, or imagenet")
+    parser.add_argument(
+        "--stem", metavar="S", help="cifar, for small images, or imagenet (default cifar, and that of a result.json)"
+    )
     parser.add_argument(
         "--delta", nargs="+", type=cli.number, default=[0.01], metavar="X", help="default 0.01; one search each"
     )
@@ -133,16 +136,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse(words)
     _require_that_they_fit(options)
     given = cli.given_fields(options, ChannelRecipe)
-    fields = (ChannelRecipe.CELLS if options.network.startswith("darts") else {}) | precision.plain(given)
+    fields = (ChannelRecipe.CELLS if is_of_cells(base_of(options.network)) else {}) | precision.plain(given)
     recipe = ChannelRecipe.preset(options.recipe, **fields)
 
-    from benchmark.channels.search import Search, subject_of  # imports torch
+    from benchmark.channels.search import Search, require_readers, subject_of  # imports torch
     from benchmark.datasets import loaders
 
     dataset = loaders.load(recipe.dataset, options.data, loader=options.loader)
     dataset.reduced(recipe)
     subject = subject_of(options.network, options.stem, dataset)
     graph = subject.graph()  # or it says why not
+    if not options.scale:
+        require_readers(graph, subject.base, recipe.sides)
+    if options.scale != "compound" or options.train:
+        subject.require_layout(recipe.memory_layout)
     source, out = subject.source(), Path(options.out)
     looks = options.status or options.cancel
 
@@ -436,7 +443,7 @@ def _evaluation(options: Any, recipe: ChannelRecipe, subject: Any) -> Any:
         fields |= {"eval_images": recipe.eval_images}
     same = {name: getattr(recipe, name) for name in ("dataset", "precision", "memory_layout", "threads")}
     cells = "imagenet" if recipe.dataset == "imagenet" else "cells"
-    preset = options.train_recipe or (cells if subject.base.startswith("darts") else "paper")
+    preset = options.train_recipe or (cells if is_of_cells(subject.base) else "paper")
     chosen = EvaluationRecipe.preset(preset, **same | fields)
     require_cells(chosen, subject)
     return chosen

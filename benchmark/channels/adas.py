@@ -2,7 +2,8 @@
 
 After epoch e, a convolution's knowledge gain g[e] gives r <- max(beta r + g[e] - g[e-1], 1e-20), its rate in epoch e + 1;
 at e = 0 the initial rate stands in for the difference. What follows a convolution up to the next one, as its batch norm,
-has its rate; linear layers have one of their own, from the output side of the last convolution.
+has its rate, and so has what precedes the first; linear layers have one of their own, from the output side of the last
+convolution.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ class Adas(Seeded):
         self.beta = beta
         linear = {id(p) for m in network.modules() if isinstance(m, nn.Linear) for p in m.parameters()}
         groups: list[list[nn.Parameter]] = [[]]
+        met = False  # a convolution: what stands before the first one has its rate
         for parameter in network.parameters():
-            if parameter.dim() == 4 and groups[-1]:
+            if parameter.dim() == 4 and met:
                 groups.append([])
+            met = met or parameter.dim() == 4
             if id(parameter) not in linear:
                 groups[-1].append(parameter)
         groups.append([p for p in network.parameters() if id(p) in linear])

@@ -420,7 +420,7 @@ class _Reader:
         before, after = self._shape(node.args[0]), node.meta["value"]
         whole = slice(None, None, None)
         asked = index if isinstance(index, tuple) else (index,)
-        if asked[0] is Ellipsis and len(asked) <= len(before) - 1:
+        if asked[0] is Ellipsis and sum(one is not None for one in asked) <= len(before) - 1:
             asked = (whole, whole)
         if all(one == whole for one in asked[:2]) and before[:2] == after[:2]:
             return held
@@ -450,6 +450,8 @@ class _Reader:
 
     def _reduced(self, node: fx.Node) -> Channels:
         shape = self._shape(node.args[0])
+        if self._channels(node.args[0]).groups:
+            raise _Unknown(f"{_called(node.target)} of channels that are split into groups is not understood")
         dims = _argument(node, 1, "dim", None)
         dims = tuple(range(len(shape))) if dims is None else (dims,) if isinstance(dims, int) else tuple(dims)
         dims = tuple(dim % len(shape) for dim in dims)
@@ -732,8 +734,7 @@ def _refuse_tied(network: nn.Module) -> None:
         seen[place] = name
 
 
-def _followed(network: nn.Module, flow: Flow, images: Tensor) -> tuple[fx.GraphModule, list[_Literal]]:
-    network.train()  # as it is trained: branches that only then exist are part of it
+def _traced(network: nn.Module) -> fx.GraphModule:
     try:
         tracer = _Tracer()
         traced = fx.GraphModule(tracer.root if hasattr(tracer, "root") else network, tracer.trace(network))
@@ -748,6 +749,39 @@ def _followed(network: nn.Module, flow: Flow, images: Tensor) -> tuple[fx.GraphM
             others = dict(node.kwargs)
             node.args, node.kwargs = (others.pop("input"),), others
     traced.recompile()
+    return traced
+
+
+def _obey_mode(traced: fx.GraphModule, evaluated: fx.GraphModule) -> None:
+    """Lets a forward pass that was traced in training ask for the mode where it handed it on, as dropout(x, 0.5, self.training).
+
+    evaluated: the same, traced in evaluation. Raises UsageError where more than that differs.
+    """
+    here, there = list(traced.graph.nodes), list(evaluated.graph.nodes)
+    alike = [(n.op, n.target, n.name) for n in here] == [(n.op, n.target, n.name) for n in there]
+    for node, other in zip(here, there, strict=True) if alike else ():
+        own = [*enumerate(node.args), *node.kwargs.items()]
+        others = dict([*enumerate(other.args), *other.kwargs.items()])
+        for place, word in own:
+            if word is True and others.get(place) is False:
+                with traced.graph.inserting_before(node):
+                    mode = traced.graph.create_node("get_attr", "training")
+                if isinstance(place, int):
+                    node.update_arg(place, mode)
+                else:
+                    node.update_kwarg(place, mode)
+            else:
+                alike = alike and str(word) == str(others.get(place))
+    if not alike:
+        raise UsageError(
+            "the network does other things in training than in evaluation, and states numbers of channels in its forward pass; "
+            "both cannot be rebuilt: state none, as x.flatten(1) in the place of x.view(-1, 512)"
+        )
+    traced.recompile()
+
+
+def _followed(network: nn.Module, flow: Flow, images: Tensor) -> tuple[fx.GraphModule, list[_Literal]]:
+    traced = _traced(network.train())  # as it is trained: branches that only then exist are part of it
     runner = _Values(traced)
     runner.extra_traceback = False
     with torch.no_grad():
@@ -755,6 +789,9 @@ def _followed(network: nn.Module, flow: Flow, images: Tensor) -> tuple[fx.GraphM
     reader = _Reader(flow, network)
     for node in traced.graph.nodes:
         reader.read(node)
+    if reader.literals:  # then this is what is rebuilt
+        _obey_mode(traced, _traced(network.eval()))
+        network.train()
     return traced, reader.literals
 
 

@@ -23,9 +23,10 @@ from torch import nn
 from benchmark.channels.darts import CellNetwork
 from benchmark.channels.graph import ChannelGraph, initialise
 from benchmark.channels.learning import Regularised, Stepped, Steps
+from benchmark.channels.results import SCHEMA
 from benchmark.channels.rules import refuse_schedule
 from benchmark.channels.scaling import Widths, compound_of, random_of, static
-from benchmark.channels.search import SCHEMA, Subject, data
+from benchmark.channels.search import Subject, data
 from benchmark.channels.trial import Trial, convolutions, epochs_of
 from benchmark.errors import UsageError
 from benchmark.files import bounded, write_atomically
@@ -182,7 +183,7 @@ class Controls:
     """What is trained beside what was found.
 
     against     some of baseline, compound, random, static
-    floor, cap  between which random widths lie; compound scaling goes beyond where what was found does
+    floor, cap  between which random widths lie, and compound scaling below the latter; both go as far as what was found
     draws       of random widths, for each search
     """
 
@@ -202,14 +203,15 @@ def contenders(
     made: list[tuple[str, str, Widths]] = []
     for name, widths in found.items():
         parameters = graph.parameters(widths)
+        floor, cap = min(controls.floor, *widths.values()), max(controls.cap, *widths.values())
         made.append((name, name, dict(widths)))
         if "compound" in controls.against:
             label = f"compound scaling, parameters of {name}"
-            made.append((label, label, compound_of(graph, parameters, max(controls.cap, *widths.values()))))
+            made.append((label, label, compound_of(graph, parameters, cap)))
         if "random" in controls.against:
             label = f"random widths, parameters of {name}"
             made += [
-                (label, f"{label}, draw {draw}", random_of(graph, parameters, 0, draw, controls.floor, controls.cap))
+                (label, f"{label}, draw {draw}", random_of(graph, parameters, 0, draw, floor, cap))
                 for draw in range(controls.draws)
             ]
     if {"baseline", "static"} & set(controls.against):

@@ -243,8 +243,8 @@ def _from_file(name: str, classes: int) -> nn.Module:
     if not path.is_file():
         raise UsageError(f"no file '{path}': give the network as ./my_net.py:make, or one of {', '.join(NETWORKS)}")
     spec = importlib.util.spec_from_file_location(f"network_file_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise UsageError(f"'{path}' is no Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmark.channels.metrics import Side, rank_slope
+from benchmark.channels.results import is_of_cells
 
 if TYPE_CHECKING:
     from benchmark.channels.graph import Variable
@@ -40,7 +41,7 @@ def readers(variables: Sequence[Variable], network: str, sides: str = "release")
         return general
     if network == "resnet34":
         return general | _superblocks(general)
-    if network.startswith("darts"):
+    if is_of_cells(network):
         return {name: said[:1] if name.startswith("stem") else said for name, said in general.items()}
     return general
 

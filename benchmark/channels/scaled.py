@@ -13,7 +13,9 @@ from typing import Any
 
 from benchmark import files
 from benchmark.channels.graph import ChannelGraph
-from benchmark.channels.search import SCHEMA, Subject
+from benchmark.channels.results import SCHEMA, file_of, read_result
+from benchmark.channels.search import Subject
+from benchmark.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,20 @@ class Scaled:
             "parameters": graph.parameters(self.widths),
             "macs": graph.macs(self.widths),
             "own": {"parameters": graph.parameters(), "macs": graph.macs()},
+            **file_of(self.subject.base),
         }
+        self._require_own(result)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomically(self.path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
         return result
+
+    def _require_own(self, result: Mapping[str, Any]) -> None:
+        """Raises UsageError where the result that is there is of another network, as of a file that was changed."""
+        if not self.path.exists():
+            return
+        there = read_result(self.path)
+        if what := next((key for key in ("network", "from") if there.get(key) != result[key]), None):
+            raise UsageError(
+                f"{self.path} is of another network (its '{what}' is '{there.get(what)}'): nothing of it is touched; "
+                "use another --out"
+            )

@@ -9,7 +9,6 @@ A search killed at any moment goes on where it stopped, with the records that it
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Generator, Mapping
@@ -25,6 +24,7 @@ from torch import nn
 from benchmark.channels.graph import ChannelGraph
 from benchmark.channels.networks import make
 from benchmark.channels.reading import readers, said
+from benchmark.channels.results import SCHEMA, base_of, checksum_of, file_of, is_file, read_result
 from benchmark.channels.rules import ChannelRecipe, Moving, moved, why
 from benchmark.channels.trial import Trial, convolutions, epochs_of, learner_of
 from benchmark.datasets import loaders
@@ -38,7 +38,6 @@ from benchmark.training.devices import device_named, numerics
 from benchmark.training.engine import owning_up
 from benchmark.training.train import in_turns, now_and_then
 
-SCHEMA = 1
 DIGITS = 6  # significant ones of slopes in the decisions; the trials' sides are kept in full
 
 
@@ -66,6 +65,11 @@ class Subject:
                 )
             base = Subject(result["network"], result["stem"], self.classes, self.side)
             graph = base.graph()
+            if "file" in result and file_of(base.name)["file"] != result["file"]:
+                raise UsageError(
+                    f"{self.name} is of '{base.name}' as that was before the file was changed: its widths may mean others "
+                    "now; search again, or go back to that file"
+                )
             missing = {v.name for v in graph.variables} - set(result["widths"])
             if missing:
                 raise UsageError(f"{self.name} states widths of another network: '{min(missing)}' is not among them")
@@ -74,8 +78,8 @@ class Subject:
         with torch.no_grad():
             try:
                 shape = tuple(network.eval()(self.images).shape)
-            except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-                why = " ".join(str(error).split())[:200]
+            except Exception as error:  # whatever a user's file does
+                why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
                 raise UsageError(f"network '{self.name}' does not run on images of {self.side} pixels: {why}") from None
         if shape != (2, self.classes):
             raise UsageError(
@@ -83,36 +87,43 @@ class Subject:
             )
         return network.train()
 
+    def require_layout(self, layout: str) -> None:
+        """Raises UsageError where a file's network cannot be trained in a memory layout, as where it calls `view`."""
+        if not is_file(self.base) or layout != "channels_last":
+            return
+        network = self.network().eval().to(memory_format=torch.channels_last)
+        try:
+            with torch.no_grad():
+                network(self.images.to(memory_format=torch.channels_last))
+        except Exception as error:  # whatever a user's file does; it runs in the other layout
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:150]
+            raise UsageError(
+                f"network '{self.name}' does not run in the memory layout channels_last ({why}): write reshape in the place "
+                "of view, or give --memory-layout contiguous"
+            ) from None
+
     @property
     def images(self) -> torch.Tensor:
         return torch.zeros(2, 3, self.side, self.side)
 
     def graph(self) -> ChannelGraph:
-        return ChannelGraph.of(self.network(), self.images)
+        """Raises UsageError where there is no width to choose."""
+        graph = ChannelGraph.of(self.network(), self.images)
+        if not graph.variables:
+            raise UsageError(
+                f"network '{self.name}' has no width that may be chosen: images and classes fix all of them"
+            )
+        return graph
 
     @property
     def base(self) -> str:
         """The name of the network that a result is of, else its own."""
-        return read_result(Path(self.name))["network"] if self.name.endswith(".json") else self.name
+        return base_of(self.name)
 
     def source(self) -> str:
         """SHA-256 of a file that makes the network, in part; empty for one by name."""
         path = Path(self.name.partition(":")[0])
-        return hashlib.sha256(read_bytes(path)).hexdigest()[:12] if path.suffix in (".py", ".json") else ""
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """What a search, or a scaling, has left. Raises UsageError for anything else."""
-    try:
-        said = json.loads(read_bytes(path))
-        fits = said["schema"] == SCHEMA and isinstance(said["widths"], dict) and isinstance(said["classes"], int)
-        if not (fits and all(isinstance(said[key], str) for key in ("network", "stem", "dataset"))):
-            raise ValueError
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror or error}): give a result.json of a search") from None
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise UsageError(f"{path} is no result of a search of widths: give a result.json of one") from None
-    return said
+        return checksum_of(path) if path.suffix in (".py", ".json") else ""
 
 
 @dataclass(frozen=True)
@@ -323,18 +334,22 @@ class SearchRun:
     def _write_result(self, search: Search, graph: ChannelGraph, states: Mapping[str, Moving]) -> None:
         widths = {name: state.width for name, state in states.items()}
         records = [search.read_trial(number) or {} for number in range(search.recipe.trials)]
-        result = search.identity() | {
-            "widths": widths,
-            "parameters": graph.parameters(widths),
-            "macs": graph.macs(widths),
-            "own": {"parameters": graph.parameters(), "macs": graph.macs()},
-            "history": [
-                {key: record[key] for key in ("trial", "parameters", "macs", "test_accuracy", "widths")}
-                for record in records
-            ],
-            "seconds": round(sum(record["timings"]["seconds"] for record in records), 3),
-            "provenance": records[-1]["provenance"],
-        }
+        result = (
+            search.identity()
+            | file_of(search.subject.base)
+            | {
+                "widths": widths,
+                "parameters": graph.parameters(widths),
+                "macs": graph.macs(widths),
+                "own": {"parameters": graph.parameters(), "macs": graph.macs()},
+                "history": [
+                    {key: record[key] for key in ("trial", "parameters", "macs", "test_accuracy", "widths")}
+                    for record in records
+                ],
+                "seconds": round(sum(record["timings"]["seconds"] for record in records), 3),
+                "provenance": records[-1]["provenance"],
+            }
+        )
         write_atomically(search.result_path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
 
 
@@ -344,10 +359,27 @@ def data(name: str, root: str | None, loader: str) -> Any:
     return loaders.load(name, root, download=False, loader=loader)
 
 
-def subject_of(name: str, stem: str, dataset: Any) -> Subject:
-    """The network of that name for a data set. Raises UsageError where it cannot be searched on it."""
-    if stem not in ("cifar", "imagenet"):
+def require_readers(graph: ChannelGraph, base: str, sides: str) -> None:
+    """Raises UsageError where no convolution says anything of any width."""
+    if not any(readers(graph.variables, base, sides).values()):
+        raise UsageError(
+            f"network '{base}' has no convolution that speaks for a width: a search goes by ranks of convolutions; "
+            "--scale compound needs none"
+        )
+
+
+def subject_of(name: str, stem: str | None, dataset: Any) -> Subject:
+    """The network of that name for a data set; stem None: that of a result, else cifar.
+
+    Raises UsageError where it cannot be searched on it.
+    """
+    if stem not in (None, "cifar", "imagenet"):
         raise UsageError(f"unknown stem '{stem}': {choices(stem, ('cifar', 'imagenet'))}")
+    if name.endswith(".json"):
+        own = read_result(Path(name))["stem"]
+        if stem not in (None, own):
+            raise UsageError(f"{name} is of a network with the stem {own}: leave --stem out")
+        stem = own
     images = dataset.train
     side = images.pixels.shape[1] if hasattr(images, "pixels") else images.shape[0]
-    return Subject(name, stem, dataset.classes, side)
+    return Subject(name, stem or "cifar", dataset.classes, side)

@@ -230,6 +230,8 @@ REFUSED = {
     ),
     "unequal parts": (lambda: Net(lambda net, x: net.last(net.stem(x).chunk(3, 1)[0]), 5, stem=conv(3, 10), last=conv(4, 5)), "chunk .*: 10 channels are not cut into 3 equal parts"),
     "a layer with a forward of its own": (lambda: Net(lambda net, x: net.odd(x), 8, odd=Odd(3, 4, 3)), "module 'odd': it makes 2x8x14x14, not 4 channels"),
+    "a mean over the groups of a shuffle": (lambda: Net(lambda net, x: net.stem(x).view(2, 4, -1, 16, 16).mean(2), 4, stem=nn.Conv2d(3, 64, 1)), "mean .*: mean of channels that are split into groups"),
+    "another way in evaluation": (lambda: Net(lambda net, x: net.last((net.stem(x) if net.training else -net.stem(x)).mean((2, 3)).view(-1, 6))[..., None, None], 5, stem=conv(3, 6), last=nn.Linear(6, 5)), "does other things in training than in evaluation"),
     "no argument that is known": (lambda: Net(lambda net, x: F.interpolate(net.stem(x), scale_factor=(2.0, 2.0)).unflatten(1, (2, 3)).flatten(1, 2), 6, stem=conv(3, 6)), "the operation unflatten is not understood"),
 }  # fmt: skip
 
@@ -242,3 +244,20 @@ def test_it_is_refused_in_a_line_that_names_the_place(name):
     with pytest.raises(UsageError, match=said) as caught:
         ChannelGraph.of(network, IMAGES)
     assert "\n" not in str(caught.value)
+
+
+def dropping(net, x):
+    """As in PyTorch's own examples: a number of channels in the forward pass, and a dropout that is told the mode."""
+    x = net.hidden(F.max_pool2d(net.stem(x), 8).view(-1, 24))
+    return F.dropout(F.relu(x), 0.5, net.training)[..., None, None]
+
+
+@pytest.mark.parametrize("widths", [{}, {"stem.0": 9, "hidden": 40}])
+def test_what_is_rebuilt_drops_in_training_only(widths):
+    network = Net(dropping, 30, stem=conv(3, 6), hidden=nn.Linear(24, 30))
+    built, images = ChannelGraph.of(network, IMAGES).rebuild(widths), torch.randn(2, 3, 16, 16)
+    assert built.training
+    assert not torch.equal(built(images), built(images))
+    built.eval()
+    assert torch.equal(built(images), built(images))
+    assert not torch.equal(built.train()(images), built(images))

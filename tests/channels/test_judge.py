@@ -8,8 +8,20 @@ import torch
 from test_search import FLAGS, NETWORK
 
 from benchmark import search_channels
-from benchmark.channels.judge import Contender, EvaluationRecipe, EvaluationRun, _interval, judged, table
+from benchmark.channels import ChannelGraph
+from benchmark.channels.judge import (
+    Contender,
+    Controls,
+    EvaluationRecipe,
+    EvaluationRun,
+    _interval,
+    contenders,
+    judged,
+    table,
+)
 from benchmark.channels.learning import Stepped, Steps
+from benchmark.channels.networks import make
+from benchmark.channels.scaling import compound
 from benchmark.channels.search import Subject
 from benchmark.errors import UsageError
 from tests.flags import instead
@@ -150,3 +162,14 @@ def test_search_train_and_controls_in_one_command(network, tmp_path, capsys):
 def test_recipes_that_make_no_sense(fields, said):
     with pytest.raises(UsageError, match=said):
         EvaluationRecipe(**fields)
+
+
+def test_controls_go_as_far_as_what_was_found():
+    """Scaled widths lie below the floor and above the cap of a search; random ones of as many parameters are there still."""
+    graph = ChannelGraph.of(make("resnet18", 10), torch.zeros(2, 3, 32, 32))
+    for k in (-4, 0):
+        found = compound(graph, k, 512)
+        made = contenders(graph, {"found": found}, Controls(("compound", "random"), 32, 256, 1))
+        assert len(made) == 3
+        for _, _, widths in made:
+            assert graph.parameters(widths) == pytest.approx(graph.parameters(found), rel=0.01)

@@ -1,5 +1,6 @@
 """Algorithm 2, the maps of ranks and Adas, against numbers worked out beforehand."""
 
+from collections import OrderedDict
 from types import SimpleNamespace
 
 import pytest
@@ -219,3 +220,22 @@ def test_a_depthwise_convolution_decays():
         learner.rate = next_rate(learner.rate, [0.0] * epoch, 0.1, 0.8)
         rates.append(learner.rate)
     assert rates == pytest.approx([0.1 * 0.8**e for e in range(4)])
+
+
+def test_what_precedes_the_first_convolution_has_its_rate():
+    """A network that begins with a norm has one rate per convolution all the same."""
+    network = nn.Sequential(
+        nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 6, 3), nn.Linear(6, 2)
+    )
+    learner = Adas(network, Recipe(), torch.device("cpu"), 0, 0.8)
+    learner.advance([(Side(0, 0, 0.1), Side(0, 0, 0.3)), (Side(0, 0, 0.2), Side(0, 0, 0.4))])
+    assert len(learner.rates()) == 3
+    groups = [[id(p) for p in group["params"]] for group in learner.optimizer.param_groups]
+    expected = [[*network[0].parameters(), *network[1].parameters(), *network[2].parameters()], [*network[3].parameters()], [*network[4].parameters()]]  # fmt: skip
+    assert groups == [[id(p) for p in group] for group in expected]
+
+
+def test_a_file_is_no_network_of_cells_by_its_name():
+    graph = ChannelGraph.of(nn.Sequential(OrderedDict(stem=nn.Conv2d(3, 4, 3), last=nn.Conv2d(4, 6, 3))), torch.zeros(2, 3, 8, 8))  # fmt: skip
+    assert readers(graph.variables, "darts_of_mine.py:make") == {"stem": (("stem", 1), ("last", 0))}
+    assert readers(graph.variables, "darts7") == {"stem": (("stem", 1),)}

@@ -87,6 +87,41 @@ def test_static_scaling_trains_the_baseline_once_and_is_judged_beside_controls(r
     assert record.read_bytes() == before
 
 
+def test_another_network_of_the_same_file_leaves_a_result_alone(run, network, tmp_path):
+    run("--scale", "compound", "--k", "1")
+    (path,) = (tmp_path / "out" / "channels").glob("*/result.json")
+    before = path.read_bytes()
+    (tmp_path / "my_net.py").write_text((tmp_path / "my_net.py").read_text() + "\n\nsecond = make\n")
+    for other, what in ((network, "from"), (network.replace(":make", ":second"), "network")):
+        with pytest.raises(UsageError, match=f"is of another network .its '{what}' is .*use another --out"):
+            run("--network", other, "--scale", "compound", "--k", "1")
+    assert path.read_bytes() == before
+
+
+def test_a_result_has_the_stem_that_it_states(run, tmp_path):
+    run("--network", "resnet18", "--stem", "imagenet", "--scale", "compound", "--k", "-6")
+    (path,) = (tmp_path / "out" / "channels").glob("*/result.json")
+    result = json.loads(path.read_text())
+    again = json.loads(run("--network", path, "--scale", "compound", "--k", "0", "--json")[1].out)["results"]
+    (found,) = again.values()
+    assert (found["stem"], found["macs"]) == ("imagenet", result["macs"])
+    with pytest.raises(UsageError, match="is of a network with the stem imagenet: leave --stem out"):
+        run("--network", path, "--stem", "cifar", "--scale", "compound", "--k", "0")
+
+
+def test_a_result_of_cells_is_searched_as_cells(run, tmp_path, capsys):
+    """Rate and floor are those of DARTS cells, whether these are named or taken from a result."""
+    out = ["--out", str(tmp_path / "out")]
+    search_channels.main(["--network", "darts7", "--dataset", "synthetic", "--scale", "compound", "--k", "0", *out])
+    (path,) = (tmp_path / "out" / "channels").glob("*/result.json")
+    words = ["--trials", "1", "--epochs", "1", "--train-images", "4", "--eval-images", "4", "--batch-size", "4"]
+    words += ["--dataset", "synthetic", "--precision", "fp32", "--start", "16"]
+    search_channels.main(["--network", str(path), *words, *out])
+    (made,) = (tmp_path / "out" / "channels").glob("*/search.json")
+    recipe = json.loads(made.read_text())["recipe"]
+    assert (recipe["lr"], recipe["floor"]) == (0.1, 16)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

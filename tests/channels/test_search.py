@@ -34,6 +34,29 @@ def make(classes):
 def fixed():
     return Net(7)
 
+def lost(classes):
+    return Lost(classes)
+
+def flat(classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8), nn.Linear(8, classes))
+
+def bound(classes):
+    return nn.Sequential(nn.Conv2d(3, classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+def viewed(classes):
+    return Viewed(classes)
+
+class Viewed(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 8, 3, stride=16), nn.Linear(32, classes)
+    def forward(self, x):
+        return self.head(self.stem(x).view(-1, 32))
+
+class Lost(Net):
+    def forward(self, x):
+        return {}["x"]
+
 class Turning(Net):
     def forward(self, x):
         return super().forward(x if x.sum() > 0 else -x)
@@ -184,7 +207,7 @@ def test_a_result_is_a_network(undisturbed, tmp_path):
     other.write_text(json.dumps(result | {"widths": result["widths"] | {"layer9": 13}}))
     with pytest.raises(UsageError, match="no width 'layer9'"):
         Subject(str(other), "cifar", 10, 32).network()
-    for text in ("", "[]", "{}", json.dumps({"widths": 3})):
+    for text in ("", "[]", "{}", json.dumps({"widths": 3}), json.dumps(result | {"network": str(other)})):
         other.write_text(text)
         with pytest.raises(UsageError, match="is no result of a search"):
             read_result(other)
@@ -226,6 +249,11 @@ def test_a_trial_that_was_altered_is_not_believed(network, tmp_path):
         (["--network", "OWN:fixed"], r"makes \(7,\) of an image, but the data has 10 classes"),
         (["--network", "OWN:Turning"], "Turning cannot be traced .*let the module say"),
         (["--network", "OWN:absent"], "cannot be made: AttributeError"),
+        (["--network", "OWN:lost"], "does not run on images of 32 pixels: KeyError: 'x'"),
+        (["--network", "OWN:flat"], "OWN:flat' has no convolution that speaks for a width: .*--scale compound"),
+        (["--network", "OWN:bound"], "has no width that may be chosen"),
+        (["--network", "OWN:viewed"], "not run in the memory layout channels_last .*--memory-layout contiguous"),
+        (["--network", "README.md:make"], "'README.md' is no Python file: its name must end in .py"),
         (["--network", "none.json"], "none.json cannot be read"),
         (["--stem", "mnist"], "unknown stem 'mnist'"),
         (["--recipe", "tiny"], "unknown recipe 'tiny'"),
@@ -238,6 +266,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(network, tmp_path, words, said
     words = [word.replace("OWN", network.partition(":")[0]) for word in words]
     usual = ["--network", network, "--dataset", "synthetic", "--precision", "fp32", "--out", str(tmp_path / "out")]
     given = instead(usual, *words)
+    said = said.replace("OWN", network.partition(":")[0])
     with pytest.raises(UsageError, match=said) as caught:
         search_channels.main(given)
     assert "\n" not in str(caught.value)
@@ -276,3 +305,15 @@ def test_transposed_convolutions_are_seen_from_their_own_sides():
 def test_units_of_widths():
     graph = ChannelGraph.of(torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), torch.nn.GroupNorm(3, 6), torch.nn.Conv2d(6, 2, 3), torch.nn.Flatten()), torch.zeros(2, 3, 8, 8))  # fmt: skip
     assert [math.lcm(2, v.floor) for v in graph.variables] == [6]
+
+
+def test_a_result_of_a_file_that_was_changed_is_not_believed(undisturbed, tmp_path):
+    _, _, result = undisturbed
+    path = tmp_path / "my_net.py"
+    path.write_text(NETWORK)
+    moved_along = tmp_path / "result.json"
+    moved_along.write_text(json.dumps(result | {"network": f"{path}:make"}))
+    assert Subject(str(moved_along), "cifar", 10, 32).graph().parameters() == result["parameters"]
+    path.write_text(NETWORK.replace("Conv2d(3, 12, 3, stride=2)", "Conv2d(3, 12, 5, stride=2)"))
+    with pytest.raises(UsageError, match="before the file was changed"):
+        Subject(str(moved_along), "cifar", 10, 32).network()
