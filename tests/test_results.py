@@ -30,9 +30,9 @@ from nas_methods import Task, proxies, resizing
 from tests.kept import COMPARISONS, LEDGERS, OURS, PAGE, PARTIAL, RANKINGS, RESULTS, SCORES, TABLES, UNSCORED, VERIFIED
 
 WARMED = ("bse-a17b756f2e76", "mcts-acb1907af568")  # variants of one seed, of which the page tells apart
-RESIZED = "shape_adaptor-9c5b2f6704c8"  # ranks by sizes that it learns: told apart, too
+RESIZED = ("shape_adaptor-9c5b2f6704c8", "dynopool-70ab2cefcd62")  # rank by sizes that they learn: told apart, too
 # the page tells of these one by one
-SEARCHED = [path for path in SCORES if not path.name.startswith(("zero_cost-", RESIZED, *WARMED))]
+SEARCHED = [path for path in SCORES if not path.name.startswith(("zero_cost-", *RESIZED, *WARMED))]
 SIMULATED = sorted((RESULTS / "simulation").glob("*.json"))
 INTERFERENCE = sorted((RESULTS / "interference").glob("*.json"))
 UNTRAINED = [path for path in RANKINGS if read_ranking(path).dataset is None]
@@ -217,6 +217,38 @@ def test_the_page_says_how_far_learned_sizes_moved_and_what_that_is_worth():
     assert f"It took {kept.provenance['timings']['seconds']:,.0f} seconds" in page
 
 
+def test_the_page_says_how_learned_ratios_shrink_the_maps_and_what_that_costs():
+    kept, space = kept_ranking("dynopool"), load_space("resnet20-cifar10")
+    sizes = kept.history["sizes"]
+    ends = [", ".join(f"{rows}x{columns}" for rows, columns in own[2::3]) for own in (sizes[0], sizes[-1])]
+    before, after = (macs / 1e6 for macs in kept.history["macs"])
+    assert (kept.scores, "[4,1,5]") == (tuple(resizing.scores(sizes[-1], space)), str(kept.pick))
+    shrunk = [sum(rows * columns for rows, columns in own) for own in (sizes[0], sizes[10], sizes[-1])]
+    assert shrunk[1] < shrunk[0] * 0.7  # "shrink in the first ten epochs"
+    assert abs(shrunk[2] - shrunk[1]) < (shrunk[0] - shrunk[1]) / 3  # "hardly move after that"
+    told = []
+    for name in ("published", OURS):
+        accuracies = [load_table(name).query(config, seed=None, epoch=None, split="test") for config in space]
+        told.append([kendalltau(resizing.scores(own, space), accuracies).statistic for own in (sizes[0], sizes[-1])])
+    (start, end), (ours_start, ours_end) = told
+    page = " ".join(PAGE.split())
+    words = [" and ".join(own.rsplit(", ", 1)) for own in ends]
+    assert (
+        f"from {words[0]}, where each stage ends, to {words[1]}, and from {before:.1f} to {after:.1f} million MACs"
+        in page
+    )
+    assert f"give tau {start:.3f} against `published` and {ours_start:.3f} against ours" in page
+    assert f"learning takes them to {end:.3f} and {ours_end:.3f}" in page
+    accuracies = [100 * kept_ranking(name).history["accuracy"][-1] for name in ("dynopool", "shape_adaptor")]
+    assert (
+        "classifies {:.2f} % of the searcher's own held-out half, ShapeAdaptor's larger one {:.2f} %".format(
+            *accuracies
+        )
+        in page
+    )
+    assert f"It took {kept.provenance['timings']['seconds']:,.0f} seconds" in page
+
+
 def kept_ranking(method):
     """That of seed 0, of which the page tells more."""
     return kept_rankings(method)[0]
@@ -292,6 +324,8 @@ def test_the_page_says_where_bse_stops_exploring():
         ("shape_adaptor", "macs", "published"),
         ("shape_adaptor", "spos", "published"),
         ("shape_adaptor", "macs", OURS),
+        ("dynopool", "macs", "published"),
+        ("dynopool", "spos", "published"),
         ("spos", "macs", OURS),
         ("mixture", "macs", OURS),
         ("spos", "mixture", OURS),
@@ -317,6 +351,7 @@ def test_the_page_says_which_of_two_is_better(one, other, table):
                 ("spos-3ce1627bba71", "bse-de45df8af4d9"),
                 ("spos-3ce1627bba71", "mcts-7a01f2af34a5"),
                 ("conet-9cfa00f5e41b", "macs-5b81d8d97230"),
+                ("dynopool-70ab2cefcd62", "macs-5b81d8d97230"),
             ],
         ),
         (OURS, [(f"zero_cost-{proxy}", "macs-5b81d8d97230") for proxy in ("37ae9164e9ab", "d7bd5acb2100")]),
@@ -327,6 +362,8 @@ def test_adjusted_among_all_that_are_kept_no_verdict_that_the_page_names_is_left
     for path in RANKINGS:
         groups.setdefault(path.name.partition("-seed")[0], []).append(read_ranking(path))
     found = verdicts(groups, load_table(table))
+    left = found["dynopool-70ab2cefcd62", "spos-3ce1627bba71"]
+    assert (left.word, left.adjusted_word) == ("worse", "worse")  # "only the second is left, against both tables"
     for one, other in pairs:
         between = found.get((one, other)) or found[other, one]
         assert (between.word != "unresolved", between.adjusted_word) == (True, "unresolved")
