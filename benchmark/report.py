@@ -95,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         cli.print_json({"page": str(target), **written, "left_out": left_out})
     else:
-        count = f"{len(tables)} tables, {len(found.rankings)} rankings"
+        counts = (len(tables), "table"), (len(found.rankings), "ranking")
+        count = ", ".join(f"{number} {noun}{'s' * (number != 1)}" for number, noun in counts)
         cli.answer(f"report: {target} ({count}); {len(written['figures'])} figures and {len(written['tables'])} tables beside it")  # fmt: skip
     return 0
 

@@ -1,7 +1,7 @@
 """Runs optimisers on a table in simulated time: how much regret is left after how much training?
 
     python -m benchmark.simulate                                                        # all on `published`
-    python -m benchmark.simulate --table results/tables/NAME.csv --optimizer all
+    python -m benchmark.simulate --table NAME --optimizer all
     python -m benchmark.simulate --optimizer random_search evolution:population=20,sample=5 --workers 4
     python -m benchmark.simulate --table NAME --clock macs --budget 18 --runs 500 --out DIR --json
 

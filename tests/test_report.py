@@ -158,7 +158,7 @@ def test_every_chart_says_what_it_means(page):
 def test_an_empty_folder_has_a_page(tmp_path, capsys):
     report.main(["--out", str(tmp_path), "--formats"])
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "1 tables, 0 rankings" in capsys.readouterr().out
+    assert "1 table, 0 rankings" in capsys.readouterr().out
     assert 'data-label="counting MACs"' in page
     assert "truth-published" not in data_of(page)["charts"]
     assert list((tmp_path / "report").glob("figures/*")) == []

@@ -262,10 +262,11 @@ def budget(board: Board, styles: Mapping[str, Style], y: str, x: str, width: Wid
     there = {name: style for name, style in styles.items() if name in drawn}
     picked = alt.selection_point(name="legend", fields=["label"], bind="legend")
     scale = alt.Scale(type="linear" if x == "epoch" else "log", nice=False, padding=6)
+    ticks: dict[str, Any] = {"tickCount": 6, "format": "~s"} | ({"tickMinStep": 1} if x == "epoch" else {})
     base = (
         alt.Chart(marks.data(rows))
         .transform_filter(f"isValid(datum.{x}) && datum.{x} > 0 && isValid(datum.{y})")
-        .encode(x=alt.X(f"{x}:Q", title=BUDGET[x], axis=alt.Axis(tickCount=6, format="~s")).scale(scale))
+        .encode(x=alt.X(f"{x}:Q", title=BUDGET[x], axis=alt.Axis(**ticks)).scale(scale))
     )
     colours = marks.colours_of(there)
     middle = alt.Y(f"{y}:Q", title=title)

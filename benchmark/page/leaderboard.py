@@ -216,7 +216,8 @@ def board_of(
 
 def labels_of(rankings: Sequence[KeptRanking]) -> dict[int, str]:
     """A name for each ranking, by its `id`: the method, the options that differ between two of it, and its recipe where
-    these do not tell it from another. Seeds of one method share theirs. Other spaces than that of most are named, too."""
+    these do not tell it from another. Seeds of one method share theirs. Other spaces than that of most are named, too,
+    and so is the recipe smoke: its numbers are no results, and a figure is shown without the table beside it."""
     whole: dict[int, tuple[str, str]] = {}
     spaces = Counter(kept.ranking.space for kept in rankings).most_common(1)
     for kept in rankings:
@@ -231,7 +232,7 @@ def labels_of(rankings: Sequence[KeptRanking]) -> dict[int, str]:
     for name, recipe in whole.values():
         recipes.setdefault(name, set()).add(recipe)
     return {
-        key: _short(" ".join(filter(None, [name, recipe]))) if len(recipes[name]) > 1 else name
+        key: _short(f"{name} {recipe}".strip()) if len(recipes[name]) > 1 or recipe.startswith("smoke") else name
         for key, (name, recipe) in whole.items()
     }
 

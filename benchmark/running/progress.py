@@ -62,7 +62,8 @@ class ProgressLine:
             return
         now, count = time.monotonic(), news.get("images", 0)
         self._fractions[position] = news["fraction"]
-        self._images[position] = (self._images.get(position, (count, 0))[0], count)
+        first, before = self._images.get(position, (count, count))
+        self._images[position] = (first, count)
         done = sum(work * fraction for work, fraction in zip(self.works, self._fractions, strict=True))
         if self._began is None:
             self._began = (now, done)
@@ -72,7 +73,8 @@ class ProgressLine:
         parts += [f"epoch {news['epoch']}"] if "epoch" in news else []
         lately = self._later_half(now, done)
         if passed > 2 and gained > 0:
-            parts += [f"{images / passed:,.0f} images/s"] if "images" in news else []
+            # While configurations are scored no image is trained on: the rate would sink, and say nothing of the machine.
+            parts += [f"{images / passed:,.0f} images/s"] if count > before else []
             parts += [f"{self._left(done, {gained / passed, lately} - {0.0})} left"]
         text = " · ".join(parts)
         if self._live:

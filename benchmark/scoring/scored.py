@@ -127,6 +127,14 @@ class Score:
         del kept["tied"]  # scores that are kept from before have none
         return json.loads(json.dumps(kept, allow_nan=False, default=str))
 
+    def _doubt(self) -> str:
+        """Why the evaluation protocol (sections 1 and 3) lets no claim rest on this score; empty where it may."""
+        if any((recipe or "").startswith("smoke") for recipe in self.recipes):
+            return "no result: the recipe smoke only shows that everything works"
+        if self.recipes[0] and len(self.method.taus) == 1:
+            return "one seed: no claim to be better than another rests on it; --seeds 0 1 2 runs three"
+        return ""
+
     def text(self) -> str:
         """The score for people: one line per quantity, MACs in the second column unless they are the first."""
         columns = [self.method] + ([self.macs] if self.macs and self.macs != self.method else [])
@@ -139,6 +147,8 @@ class Score:
         ]
         if self.recipes[0]:
             lines.append(f"recipes: ranking {self.recipes[0]}; table {self.recipes[1] or 'not stated'}")
+        if doubt := self._doubt():
+            lines.append(doubt)
         rows: list[tuple[str, list[str]]] = [
             ("", [column.method for column in columns]),
             ("Kendall tau-b", [_number(column.tau) for column in columns]),

@@ -203,6 +203,11 @@ class GroundTruth:
         except (TypeError, ValueError) as error:
             raise UsageError(f"a record is malformed ({error}): give records as the ledger writes them") from None
 
+    def __repr__(self) -> str:
+        """One line: whoever types a table's name means to see what it is, not each of its numbers."""
+        held = f"{len(self.rows)} configurations of {self.header['space']}"
+        return f"<GroundTruth {self.name}: {held}, sha256 {self.sha256[:12]}>"
+
     @property
     def name(self) -> str:
         return self.header["name"]

@@ -76,6 +76,13 @@ def test_a_name_has_no_more_than_it_needs(tmp_path):
     assert "\x1b" not in names[3]
 
 
+def test_a_smoke_run_is_named_one_in_every_figure(tmp_path):
+    keep(tmp_path, "a", MEANS, 0, label="smoke-precisionfp32", method="alone")
+    keep(tmp_path, "b", MEANS, 0)
+    rankings = kept.read(tmp_path, tmp_path / "report").rankings
+    assert list(leaderboard.labels_of(rankings).values()) == ["alone smoke-precisionfp32", "planted"]
+
+
 def test_a_method_of_another_space_has_that_in_its_name_and_lengthens_no_other(tmp_path):
     keep(tmp_path, "a", MEANS, 0, M=1)
     keep(tmp_path, "b", MEANS, 1, M=1)

@@ -40,6 +40,14 @@ def test_time_left_bears_a_standstill(monkeypatch, capsys):
     assert lines_of(monkeypatch, capsys, news, [1.0], ["a"])[-1].endswith("2 min left")  # 100 s, at the only rate known
 
 
+def test_no_rate_of_images_is_told_while_none_is_trained_on(monkeypatch, capsys):
+    news = [(float(t), 0, {"fraction": t / 40, "epoch": 2, "images": 100 * min(t, 10)}) for t in (0, 5, 10, 20, 30)]
+    lines = lines_of(monkeypatch, capsys, news, [1.0], ["a"])  # trains for 10 s, scores from then on
+    assert ["images/s" in line for line in lines] == [False, True, True, False, False]
+    assert "100 images/s" in lines[2]
+    assert lines[-1].endswith("epoch 2 · 10 s left")
+
+
 def test_waiting_for_another_process_is_said_once(monkeypatch, capsys):
     news = [(1.0, 1, None), (2.0, 1, None), (3.0, 0, None)]
     assert lines_of(monkeypatch, capsys, news, [1.0, 1.0], ["a", "b"]) == ["another process is at b: waiting for it"]

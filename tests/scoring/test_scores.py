@@ -349,6 +349,27 @@ def test_text_shows_recipes_and_the_baseline():
         assert words in text
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["smoke-epochs3"] * 3, "no result: the recipe smoke"),
+        (["paper-epochs30"], "one seed: no claim"),
+        (["paper-epochs30"] * 3, None),
+        ([None], None),  # it trained nothing: another seed would say the same
+    ],
+)
+def test_what_the_protocol_lets_no_claim_rest_on_is_said(labels, said):
+    rankings = [
+        method(
+            seed, provenance={"seed": seed} | ({"recipe_label": label, "recipe_hash": "0123456789ab"} if label else {})
+        )
+        for seed, label in enumerate(labels)
+    ]
+    text = score(rankings, seeded()).text()
+    for doubt in ("no result: the recipe smoke", "one seed: no claim"):
+        assert (doubt in text) == (doubt == said)
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 7.0])
 def test_device_seconds_are_said_where_something_was_trained_however_short(seconds):
     timings = {"timings": {"seconds": seconds}}

@@ -141,6 +141,12 @@ def test_what_the_paper_prints_of_other_spaces_can_be_queried_and_not_scored_aga
     assert "no ranking can be scored" in table.header["notes"][0]
 
 
+def test_a_table_shows_itself_in_one_line():
+    name = "resnet20-cifar10-paper-epochs10-2daccdc2036b"  # with curves: number by number it is thousands of lines
+    shown = "36 configurations of resnet20-cifar10, sha256 76f615cb518d"
+    assert repr(load_table(name)) == f"<GroundTruth {name}: {shown}>"
+
+
 def test_a_table_is_light():
     code = "import sys, benchmark; benchmark.load_table('published').query('[4,3,3]', seed=None, epoch=None, split='test'); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
