@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmark import cli, provenance
 from benchmark.errors import Failure, UsageError
-from benchmark.jobs.runs import PROBES, TrainRun, say_how_long, train_runs
+from benchmark.jobs.runs import PROBES, TrainRun, require_memory, say_how_long, train_runs
 from benchmark.recipe import Recipe
 from benchmark.running import claims, cluster
 from benchmark.running.submission import Submission, settings_of
@@ -96,7 +96,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from benchmark.training import (
         devices,
         engine,
-        memory,
         pace,
         train,
     )  # imports torch, so --status and errors in flags come before it
@@ -112,10 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed: dict[Run, str] = {}
     interrupted = False
     if missing:
-        sized = space.at(recipe.side)
-        numbers, largest = max((costs.outputs(sized, run.config.path), run.config) for run in missing)
-        needed, at_once = memory.training_bytes(space, recipe, numbers, device=str(device)), min(together, len(missing))
-        cli.say(memory.require(needed, f"{largest} at batch {recipe.batch_size}", device, at_once))
+        cli.say(require_memory(space, recipe, missing, device, together))
         if device.type == "cpu":
             say_how_long(space, recipe, device, together, sum(works[run] for run in missing))
             if options.recipe != "smoke":
@@ -133,13 +129,13 @@ def _loaded(space: PoolingSpace, recipe: Recipe, options: Any) -> Any:
     return dataset.sized_for(space, recipe.side).reduced(recipe)
 
 
-def _configs(space: PoolingSpace, options: Any) -> Sequence[Any]:
+def _configs(space: PoolingSpace, options: Any, quiet: bool = False) -> Sequence[Any]:
     """What is asked for: all, unless some are named; of a large space, `smoke` takes a few."""
     if options.configs:
         return space.select(options.configs)
     if options.recipe != "smoke":
         return space.configs
-    if len(space.few) < len(space):
+    if len(space.few) < len(space) and not quiet:
         cli.say(f"smoke: {len(space.few)} of {len(space)} configurations (--configs 1-{len(space)} for all)")
     return space.few
 
@@ -155,10 +151,14 @@ def _recipe(space: PoolingSpace, options: Any) -> Recipe:
     on_gpus = options.where == "slurm" and trains_here and cluster.Settings.read(options.cluster).gpus > 0
 
     def measure(recipe: Recipe) -> precision.Rates | None:
-        from benchmark.training import devices, engine
+        from benchmark.training import devices, engine, pace
 
-        engine.require_engine(options.engine, devices.device_named(options.device))
+        device = devices.device_named(options.device)
+        engine.require_engine(options.engine, device)
         _loaded(space, recipe, options)  # its faults are said first
+        if options.where != "slurm":  # and what does not fit even in bf16: measuring takes long, too
+            runs = [Run(seed, config) for config in _configs(space, options, quiet=True) for seed in set(options.seeds)]
+            require_memory(space, recipe, runs, device, options.together or pace.default_together(recipe, device))
         return precision.measured_on(options.device, space)(recipe)
 
     chosen = measure if trains_here and not on_gpus else precision.unmeasured

@@ -206,10 +206,9 @@ def _evaluate(method: Any, space: PoolingSpace, table: GroundTruth | None, optio
     if plan.missing and plan.trains:
         task = plan.search.task(plan.seeds[0])
         planning.require_data(plan, task)
+        planning.say_memory(plan, options)
         if (work := plan.work(task)) is not None:
             planning.say_how_long(plan.search, work, len(plan.missing), options)
-        if hasattr(plan.instance, "memory"):
-            planning.require_memory(plan, task, options)
     deadline = _deadline(options)
     result = _carried_out(plan, table, options, words, deadline)
     if isinstance(result, int):
@@ -242,8 +241,8 @@ def _interference(method: Any, space: PoolingSpace, options: Any, words: list[st
         task = hungry[0].search.task(hungry[0].seeds[0])
         planning.require_data(hungry[0], task)
         work = sum(plan.work(replace(task, recipe=plan.search.recipe)) or 0.0 for plan in hungry)
+        planning.say_memory(plans[-1], options)
         planning.say_how_long(search, work, len(hungry[0].missing), options)
-        planning.require_memory(plans[-1], task, options)
     deadline = _deadline(options)
     for plan in hungry:
         cli.say(
@@ -314,6 +313,10 @@ def _foretold(plans: dict[race.Entry, Plan], results: race.Results, options: Any
         search, seeds = plans[hungry[0]].search, plans[hungry[0]].seeds
         task = search.task(seeds[0])
         _ = task.data  # what is wrong with the data is said now, and not by every method
+        for entry in hungry:  # one that cannot fit takes only itself down
+            plan = plans[entry]
+            results.attempt(entry, partial(planning.require_memory, plan.search, len(plan.missing), options))
+        hungry = [entry for entry in hungry if entry not in results.failed]
         known = {entry: results.attempt(entry, partial(plans[entry].work, task)) for entry in hungry}
         work |= {entry: macs for entry, macs in known.items() if macs is not None}
         planning.say_how_long(search, sum(work.values()), len(seeds), options)

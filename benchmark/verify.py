@@ -30,7 +30,7 @@ from typing import Any
 
 from benchmark import cli, files, provenance
 from benchmark.errors import Failure, UsageError
-from benchmark.jobs.runs import say_how_long, train_runs
+from benchmark.jobs.runs import require_memory, say_how_long, train_runs
 from benchmark.recipe import CURVES, Recipe
 from benchmark.running import claims
 from benchmark.scoring.noise import LEVEL, Pooled, pool
@@ -278,6 +278,8 @@ def _train_again(
     if not missing:
         return 0, False
     together = options.together or pace.default_together(ledger.recipe, device)
+    way_out = "another --device"  # the recipe is that of the claim
+    cli.say(require_memory(ledger.space, ledger.recipe, missing, device, together, way_out=way_out))
     if device.type == "cpu":
         say_how_long(ledger.space, ledger.recipe, device, together, sum(works[run] for run in missing))
     failed, interrupted = train_runs(ledger, missing, works, together, options)

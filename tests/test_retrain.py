@@ -161,6 +161,16 @@ def test_a_find_inside_the_space_with_a_record_is_not_trained(run, words, tmp_pa
     assert "remove it" in err
 
 
+def test_a_find_that_does_not_fit_memory_is_refused_before_it_trains(run, words, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("benchmark.training.memory.available_bytes", lambda device: 1e8)
+    code, _, err = run(*words)
+    assert code == 2
+    last = err.splitlines()[-1]
+    assert last.startswith(f"error: {FOUND} at batch 8 takes about ")
+    assert last.endswith("cpu has 100 MB left: use another --device")  # no flag of a batch moves the table's recipe
+    assert not list((tmp_path / "out" / "retrained").rglob("*.pt"))
+
+
 def test_a_find_that_names_no_network_is_told_in_one_line(run, words):  # noqa: F811
     code, _, err = run(*words, "--find", "a wide one")
     assert code == 1  # the method's fault, which is seen when it ranks

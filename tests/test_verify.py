@@ -318,6 +318,13 @@ def test_what_neither_bits_nor_noise_can_decide_is_refused_before_training(out):
     assert not (out / "verify").exists()
 
 
+def test_cells_that_do_not_fit_memory_are_refused_before_training(out, monkeypatch):
+    monkeypatch.setattr("benchmark.training.memory.available_bytes", lambda device: 1e8)
+    with pytest.raises(UsageError, match=r"at batch \d+ takes about .*cpu has 100 MB left: use another --device$"):
+        main([NAME, "--sample", "1", "--out", str(out), "--device", "cpu"])
+    assert not list((out / "verify").rglob("*-sample*.json"))
+
+
 # --- the sample ---
 
 

@@ -93,9 +93,16 @@ def measured_recipe(searches: Sequence[Search], trains: bool, space: PoolingSpac
     here = trains and searches and not (options.status or options.cancel)
     if here and options.where == "slurm":
         here = not cluster.Settings.read(options.cluster).gpus
-    measure = precision.measured_on(options.device, space) if here else precision.unmeasured
+
+    def measure(recipe: SearchRecipe) -> precision.Rates | None:
+        if len(searches) == 1 and options.where != "slurm":  # what does not fit even in bf16: measuring takes long, too
+            require_memory(replace(searches[0], recipe=recipe), len(set(options.seeds)), options)
+        return precision.measured_on(options.device, space)(recipe)
+
     given = cli.given_fields(options, SearchRecipe)
-    return precision.recipe_for(space, SearchRecipe, options.recipe, given, kept, measure)
+    return precision.recipe_for(
+        space, SearchRecipe, options.recipe, given, kept, measure if here else precision.unmeasured
+    )
 
 
 def unmeasured_recipe(space: PoolingSpace, options: Any) -> SearchRecipe:
@@ -147,15 +154,27 @@ def require_data(plan: Plan, task: nas_methods.Task) -> None:
         ) from None
 
 
-def require_memory(plan: Plan, task: nas_methods.Task, options: Any) -> None:
-    """Says what the search takes of the device's memory. Raises UsageError where that cannot fit."""
+def require_memory(search: Search, searches: int, options: Any) -> str:
+    """A line on what so many of these searches take of the device's memory; empty where the method does not foretell it.
+
+    Raises UsageError where that cannot fit.
+    """
     from benchmark.training import devices, memory
 
-    device, at_once = devices.device_named(options.device), min(options.together, len(plan.missing))
-    models = getattr(plan.instance, "models", 1)
+    instance = search.instance()
+    if not hasattr(instance, "memory"):
+        return ""
+    device, at_once = devices.device_named(options.device), min(options.together, searches)
+    models = getattr(instance, "models", 1)
     several = f" with M = {models} (fewer take less)" if models > 1 else ""
-    what = f"{plan.search.name} at batch {plan.search.recipe.batch_size}{several}"
-    cli.say(memory.require(plan.instance.memory(task), what, device, at_once))
+    what = f"{search.name} at batch {search.recipe.batch_size}{several}"
+    return memory.require(instance.memory(search.task(options.seeds[0])), what, device, at_once)
+
+
+def say_memory(plan: Plan, options: Any) -> None:
+    """Says what a plan's searches take. Raises UsageError where that cannot fit."""
+    if line := require_memory(plan.search, len(plan.missing), options):
+        cli.say(line)
 
 
 def say_how_long(search: Search, work: float, searches: int, options: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmark import cli
 from benchmark.errors import Failure, UsageError
-from benchmark.jobs.runs import say_how_long, train_runs
+from benchmark.jobs.runs import require_memory, say_how_long, train_runs
 from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.spaces.space import Config, PoolingSpace
 from benchmark.tables.ledger import CorruptRecord, Ledger, Run, table_name
@@ -96,6 +96,8 @@ def _train(ledger: Ledger, missing: Sequence[Run], options: argparse.Namespace) 
     ledger.prepare()
     works = {run: train.work(space, run.config, recipe, len(dataset.train), len(dataset.test)) for run in missing}
     cli.say(f"to be trained from scratch: {', '.join(f'{run.config} seed {run.seed}' for run in missing)}")
+    # Its recipe is that of the table or a preset: no flag of a batch is read here.
+    cli.say(require_memory(space, recipe, missing, device, options.together, way_out="another --device"))
     if device.type == "cpu":
         say_how_long(space, recipe, device, options.together, sum(works.values()))
     failed, interrupted = train_runs(ledger, missing, works, options.together, options)

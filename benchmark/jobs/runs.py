@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,6 +15,7 @@ from benchmark.recipe import Recipe
 from benchmark.running.claims import Terms, Work, carry_out
 from benchmark.running.launch import LEAN_ENVIRONMENT, launch
 from benchmark.running.worker import Workers
+from benchmark.spaces import costs
 from benchmark.spaces.space import PoolingSpace
 from benchmark.tables.ledger import Ledger, Run
 
@@ -111,6 +112,23 @@ def _dataset(name: str, root: str | None, loader: str, device: Any) -> Any:
     from benchmark.datasets import loaders
 
     return loaders.load(name, root, download=False, loader=loader).to(device)
+
+
+def require_memory(
+    space: PoolingSpace, recipe: Recipe, runs: Iterable[Run], device: Any, together: int, **way_out: str
+) -> str:
+    """A line on what the largest of these runs takes of the device's memory, `together` at once.
+
+    way_out: as `memory.require` takes it. Raises UsageError where that cannot fit.
+    """
+    from benchmark.training import memory
+
+    sized = space.at(recipe.side)
+    found = [(costs.outputs(sized, run.config.path), str(run.config)) for run in runs]
+    numbers, largest = max(found)
+    needed = memory.training_bytes(space, recipe, numbers, device=str(device))
+    at_once = min(together, len(found))
+    return memory.require(needed, f"{largest} at batch {recipe.batch_size}", device, at_once, **way_out)
 
 
 def say_how_long(space: PoolingSpace, recipe: Recipe, device: Any, together: int, work: float) -> None:

@@ -52,14 +52,15 @@ def available_bytes(device: torch.device) -> float:
     return min(found, default=float("inf"))
 
 
-def require(needed: float, what: str, device: torch.device, together: int = 1) -> str:
+BATCH_OR_DEVICE = "a smaller --batch-size (another recipe) or another --device"
+
+
+def require(needed: float, what: str, device: torch.device, together: int = 1, way_out: str = BATCH_OR_DEVICE) -> str:
     """A line on what `together` of something take. Raises UsageError, with the way out, where that cannot fit."""
     there = available_bytes(device)
     said = f"{what} takes about {readable(needed)}"
     if SURE * needed > there:
-        raise UsageError(
-            f"{said}, {device} has {readable(there)} left: use a smaller --batch-size (another recipe) or another --device"
-        )
+        raise UsageError(f"{said}, {device} has {readable(there)} left: use {way_out}")
     if SURE * together * needed > there:
         raise UsageError(
             f"{said}, {together} at once {readable(together * needed)}, {device} has {readable(there)} left: "

@@ -1,5 +1,6 @@
 """What trainings take of memory is told before, and what cannot fit is refused with the way out."""
 
+import importlib
 import re
 import weakref
 
@@ -13,7 +14,7 @@ from benchmark.errors import UsageError
 from benchmark.recipe import Recipe, SearchRecipe
 from benchmark.spaces import costs, networks
 from benchmark.spaces.space import Config, load_space
-from benchmark.training import checkpoint, memory
+from benchmark.training import checkpoint, memory, pace
 from benchmark.training.checkpoint import Checkpoint
 from benchmark.training.engine import Learner
 from nas_methods import Task
@@ -153,6 +154,26 @@ def test_the_largest_cell_of_food101_at_batch_256_is_a_named_case(monkeypatch):
 def test_what_is_there_is_asked_of_the_machine():
     assert 1e8 < memory.available_bytes(CPU) < 1e14
     assert re.fullmatch(r"\d+\.\d GB", memory.readable(2.5e9))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("benchmark.build_groundtruth", "--configs", "1", "--seeds", "0"),
+        ("benchmark.evaluate", "--space", "resnet20-cifar10", "--method", "mixture", "--M", "64"),
+    ],
+    ids=["table", "search"],
+)
+@pytest.mark.parametrize("given", [(), ("--precision", "fp32")], ids=["auto", "fp32"])
+def test_what_cannot_fit_is_refused_before_anything_is_measured(tmp_path, monkeypatch, words, given):
+    """With 64 large models, steps that only tell how fast this machine is would take minutes, and memory."""
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 1e8)
+    for name in ("precision_rates", "measure_speed"):
+        monkeypatch.setattr(pace, name, lambda *_: pytest.fail("nothing is to be measured"))
+    main = importlib.import_module(words[0]).main
+    flags = ("--dataset", "synthetic", "--recipe", "smoke", "--device", "cpu", "--out", str(tmp_path), *given)
+    with pytest.raises(UsageError, match=r"takes about .*cpu has 100 MB left: use a smaller --batch-size"):
+        main([*words[1:], *flags])
 
 
 def test_models_branches_and_mixtures_take_more():
