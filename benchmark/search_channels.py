@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import cli, provenance
-from benchmark.channels.published import beside
+from benchmark.channels.published import beside, tables
 from benchmark.channels.results import base_of, is_of_cells
 from benchmark.channels.rules import ChannelRecipe
 from benchmark.channels.stage import Ended, Stage
@@ -79,6 +79,7 @@ def arguments() -> cli.Parser:
     parser.add_argument("--together", type=cli.positive, default=1, metavar="K", help="searches at once (default 1)")
     parser.add_argument("--stop-after", type=cli.duration, metavar="T", help="end at a checkpoint after 90s, 8m, 1.5h")
     parser.add_argument("--status", action="store_true", help="say what is done and what is left, and stop")
+    parser.add_argument("--published", action="store_true", help="print what the paper prints, Tables 2 to 4, and stop")
     parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
     group = parser.add_argument_group("widths by scaling, without a search")
     group.add_argument(
@@ -135,6 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     options = arguments().parse(words)
     _require_that_they_fit(options)
+    if options.published:
+        cli.answer(*tables())
+        return 0
     given = cli.given_fields(options, ChannelRecipe)
     fields = (ChannelRecipe.CELLS if is_of_cells(base_of(options.network)) else {}) | precision.plain(given)
     recipe = ChannelRecipe.preset(options.recipe, **fields)
@@ -462,9 +466,11 @@ def _lines(path: str, result: Mapping[str, Any]) -> list[str]:
             "parameters of the trials: " + ", ".join(f"{trial['parameters']:,}" for trial in result["history"])
         )
     lines += ["widths: " + ", ".join(f"{name} {width}" for name, width in result["widths"].items())]
-    if not scaling and (paper := beside(result["network"], result["dataset"], result["delta"])):
+    own_of = {"k": scaling.get("k")} if scaling else {"delta": result["delta"]}
+    # Of widths that were found or scaled before, the paper has no row.
+    if not result.get("from") and (paper := beside(result["network"], result["dataset"], **own_of)):
         lines.append(
-            f"published at this delta: {paper.parameters:g} million parameters, {paper.accuracy:g} (std {paper.std:g}) "
+            f"published at this {next(iter(own_of))}: {paper.parameters:g} million parameters, {paper.accuracy:g} (std {paper.std:g}) "
             "by the recipe paper of search and training"
         )
     return [*lines, f"result: {path}"]

@@ -469,6 +469,8 @@ class _Reader:
         if node.target in ("chunk", torch.chunk):
             return self.flow.unknowns.halves(x, len(found))
         stated = asked if isinstance(asked, list | tuple) else [asked]
+        if any(isinstance(size, fx.Node) for size in stated):
+            return self._split_as_computed(x, stated if len(stated) > 1 else stated * len(found))
         if len(set(found)) == 1 and len(stated) == 1:
             parts = self.flow.unknowns.halves(x, len(found))
         elif x.mixed:
@@ -484,6 +486,31 @@ class _Reader:
                     raise _Unknown("split: give the sizes by place, not by name")
                 self.literals.append(_Literal(node.name, place if asked is size else (*place, number), parts[number]))
         return parts
+
+    def _split_as_computed(self, x: Channels, stated: Sequence[Any]) -> list[Channels]:
+        """Into parts whose sizes are read off maps as it runs: equal ones of this map, or as wide as other maps."""
+        counts = [self._counted(size) for size in stated]
+        if all(count == (x, len(counts)) for count in counts):
+            return self.flow.unknowns.halves(x, len(counts))
+        parts = [count[0] for count in counts if count is not None and count[1] == 1]
+        if x.mixed or len(parts) < len(counts):
+            raise _Unknown("a split whose sizes are computed is not understood: cut by chunk, or state the numbers")
+        self.flow.unknowns.tie(x, self.flow.cat(*parts))
+        return parts
+
+    def _counted(self, word: Any) -> tuple[Channels, int] | None:
+        """Of a number that is read off a map as it runs: whose channels it counts, and by what they are divided."""
+        if not isinstance(word, fx.Node):
+            return None
+        if word.target is operator.floordiv and isinstance(word.args[1], int):
+            whole = self._counted(word.args[0])
+            return whole and (whole[0], whole[1] * word.args[1])
+        if word.target is operator.getitem and word.args[1] == 1:  # of x.shape or x.size()
+            source = cast(fx.Node, word.args[0])
+            read = source.target == "size" or (source.target is getattr and source.args[1] == "shape")
+        else:
+            source, read = word, word.target == "size" and word.args[1:] == (1,)
+        return (self._channels(source.args[0]), 1) if read and source.args else None
 
     def _permuted(self, node: fx.Node) -> Channels:
         x, before = self._channels(node.args[0], last=True), self._shape(node.args[0])
@@ -532,6 +559,8 @@ class _Reader:
             made = self.flow.share(x, left)
         else:
             raise _Unknown(f"{_called(node.target)} from {_of(before)} to {_of(after)} mixes channels with space")
+        if named and len(stated) > 1 and (count := self._counted(stated[1])) and count[1] == 1:
+            self.flow.unknowns.tie(made, count[0])  # it has as many as the map off which they are read
         if named and len(stated) > 1 and isinstance(stated[1], int) and stated[1] > 0:
             nested = isinstance(node.args[1], list | tuple)
             self.literals.append(_Literal(node.name, (1, 1) if nested else (2,), made))
@@ -726,6 +755,8 @@ def _with(words: Any, place: tuple[int, ...], value: int) -> Any:
 def _refuse_tied(network: nn.Module) -> None:
     seen: dict[int, str] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise UsageError(f"'{name}' is lazy and has no size yet: run the network on images first")
         place = parameter.data_ptr() or id(parameter)  # weights on no device have no place
         if place in seen:
             raise UsageError(

@@ -127,7 +127,41 @@ TABLE4 = (
 )
 
 
-def beside(network: str, dataset: str, delta: float) -> Figures | None:
-    """What Table 3 prints of this search; None where it has none."""
-    row = next((row for row in TABLE3 if (row.network, row.delta) == (network, delta)), None)
+def beside(network: str, dataset: str, delta: float | None = None, k: float | None = None) -> Figures | None:
+    """What Table 3 prints of this search, or of compound scaling by this k; None where it has none."""
+    if delta is None and k is None:
+        return None
+    row = next((row for row in TABLE3 if (row.network, row.delta, row.k) == (network, delta, k)), None)
     return getattr(row, dataset, None) if row and dataset in ("cifar10", "cifar100") else None
+
+
+def tables() -> list[str]:
+    """Tables 2, 3 and 4 in Markdown: accuracies in per cent (std over runs), millions of parameters."""
+    lines = ["Table 2: DARTS7 on CIFAR-100, delta 0.01", "", "| epochs per trial | phi | accuracy | parameters |"]
+    lines += ["|---|---|---|---|"]
+    lines += [f"| {row.epochs} | {row.phi:g} | {row.accuracy:.2f} | {row.parameters:g} |" for row in TABLE2]
+    lines += [
+        "",
+        "Table 3: accuracy / parameters",
+        "",
+        "| network | widths | CIFAR-10 | CIFAR-100 |",
+        "|---|---|---|---|",
+    ]
+    for row in TABLE3:
+        how = f"delta {row.delta:g}" if row.delta else f"compound scaling, k {row.k}" if row.k else "as it comes"
+        lines.append(f"| {row.network} | {how} | {_said(row.cifar10)} | {_said(row.cifar100)} |")
+    lines += [
+        "",
+        "Table 4: trained on ImageNet",
+        "",
+        "| network | widths | top-1 | top-5 | parameters |",
+        "|---|---|---|---|---|",
+    ]
+    for one in TABLE4:
+        how = f"delta {one.delta:g}, searched on {one.searched_on}" if one.delta else "as it comes"
+        lines.append(f"| {one.network} | {how} | {one.top1} | {one.top5} | {one.parameters} |")
+    return lines
+
+
+def _said(figures: Figures | None) -> str:
+    return f"{figures.accuracy:.2f} ({figures.std:.2f}) / {figures.parameters:.2f}" if figures else ""

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from benchmark import search_channels
 from benchmark.channels import ChannelGraph
 from benchmark.channels.networks import make
-from benchmark.channels.published import DELTAS, TABLE2, TABLE3, TABLE4, beside
+from benchmark.channels.published import DELTAS, TABLE2, TABLE3, TABLE4, beside, tables
 from benchmark.search_channels import _lines
 
 IMAGES = torch.zeros(2, 3, 32, 32)
@@ -49,3 +50,20 @@ def test_a_result_is_said_beside_what_is_published():
     }  # fmt: skip
     assert "published at this delta: 10.55 million parameters, 95.74 (std 0.06)" in "\n".join(_lines("x", result))
     assert "published" not in "\n".join(_lines("x", result | {"delta": 0.0111}))
+
+
+def test_the_tables_are_shown(capsys):
+    assert search_channels.main(["--published"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == tables()
+    assert "| 10 | 0.2 | 80.65 | 4.78 |" in shown
+    assert "| resnet34 | delta 0.025 | 95.12 (0.08) / 2.05 | 74.69 (0.02) / 2.56 |" in shown
+    assert "| darts7 | compound scaling, k 1 |  | 75.81 (0.30) / 0.46 |" in shown
+    assert "| darts14 | delta 0.005, searched on cifar100 | 76.6 | 93.2 | 9.0 |" in shown
+    assert sum(line.startswith("| ") for line in shown) == 3 + len(TABLE2) + len(TABLE3) + len(TABLE4)
+
+
+def test_compound_scaling_has_its_rows_beside_it():
+    assert beside("darts7", "cifar10", k=5.0).parameters == 3.85
+    assert beside("darts7", "cifar10", k=1.0) is None
+    assert beside("darts7", "cifar10") is None  # the network as it comes is no search's
