@@ -63,7 +63,9 @@ def arguments(method: type[Any] | None = Everything) -> cli.Parser:
     what.add_argument(
         "--method", metavar="NAME", help=f"{', '.join([*nas_methods.available(), ALL])}, or a .py file of yours"
     )
-    what.add_argument("--scores", metavar="FILE", help="a CSV file with the columns config, score")
+    what.add_argument(
+        "--scores", metavar="FILE", help="a CSV file with the columns config, score, or a kept ranking's JSON"
+    )
     what.add_argument("--list", action="store_true", help="say which methods there are, and stop")
     against = parser.add_mutually_exclusive_group()
     against.add_argument("--table", metavar="T", help="a table's name or path (default published)")
@@ -157,7 +159,8 @@ def _main(words: list[str]) -> int:
         return _evaluate(method, load_space(options.space), None, options, words)
     table = load_table(options.table or "published")
     if options.scores:
-        result = score(read_scores(options.scores, table.space), table)
+        kept = options.scores.endswith(".json")  # a ranking that a search left: it states its recipe and its data
+        result = score(read_ranking(options.scores) if kept else read_scores(options.scores, table.space), table)
         _show(result, options.json)
         return 0
     if name == ALL:

@@ -697,6 +697,9 @@ def test_the_exported_scores_score_alike(searched, run, refused):
     for key in ("tau", "interval", "spearman", "picks", "regret", "top"):
         assert again["method"][key] == direct["method"][key]
     assert again["macs"] == direct["macs"]
+    # the JSON, which is what the protocol asks to publish, states its recipe as well
+    kept = json.loads(run("--scores", only(out, "rankings/*.json"), "--table", table, "--json")[1])
+    assert kept == direct
     # and they know on which data they were made
     assert "made on synthetic" in refused("--scores", only(out, "rankings/*.csv"), "--table", "published")
 
