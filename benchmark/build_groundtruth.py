@@ -295,7 +295,7 @@ def _finish(build: Build, failed: dict[Run, str], interrupted: bool) -> int:
     state, count = build.state(), len(build.runs)
     left = sum(len(runs) for key, runs in state.items() if key != "done")
     if left and not failed:
-        cli.say(f"{left} runs are left; go on with: {build.again}")
+        cli.say(f"runs left: {left}; go on with: {build.again}")
     if options.probe and (unseen := _without_curve(ledger, state["done"], options.probe)):
         cli.say(
             f"{unseen} of {len(state['done'])} records have no curve '{options.probe}': they were made without --probe, "

@@ -416,7 +416,7 @@ class _Asked:
 
     def _say_how_to_go_on(self, what: str, left: int) -> None:
         again = shlex.join(["python", "-m", "benchmark.search_channels", *self.words])
-        cli.say(f"{left} {what} are left; go on with: {again}")
+        cli.say(f"{what} left: {left}; go on with: {again}")
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def test_stopped_interrupted_and_killed_builds_end_like_an_undisturbed_one(undis
     stopped = run_python("-m", MODULE, *words, "--stop-after", "0.5s")
     assert stopped.returncode == 0, stopped.stderr
     last = stopped.stderr.splitlines()[-1]
-    assert last.startswith("2 runs are left; go on with: ")
+    assert last.startswith("runs left: 2; go on with: ")
     resume = shlex.split(last.partition("go on with: ")[2])
     assert resume == ["python", "-m", MODULE, *words, "--stop-after", "0.5s"]
 

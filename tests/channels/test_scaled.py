@@ -197,7 +197,7 @@ def test_searches_and_trainings_go_to_slurm_and_end_as_here(run, slurm, tmp_path
     place = tmp_path / "out" / "channels" / "work" / "slurm"
     assert code == 0
     assert "searching widths: 2 of 2 that are left are submitted" in said.err
-    assert "2 searches are left; go on with: python -m benchmark.search_channels" in said.err
+    assert "searches left: 2; go on with: python -m benchmark.search_channels" in said.err
     assert slurm.calls().count("sbatch") == 1
     assert len(list((place / "arrays").glob("*.json"))) == 1
 
