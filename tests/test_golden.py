@@ -60,7 +60,8 @@ def drawn() -> dict[str, str]:
     synthetic = named.load("synthetic")
     found["synthetic"] = fingerprint(synthetic.train.pixels, synthetic.train.labels, synthetic.test.pixels)
     batches = Batches.of(synthetic.train, synthetic, Recipe(precision="fp32"), CPU)
-    pixels = crops.crop_and_flip(crops.crop_windows(batches.images.pixels), *(t[:64] for t in vars(plan).values()))
+    drawn = (plan.order, plan.top, plan.left, plan.mirrored)
+    pixels = crops.crop_and_flip(crops.crop_windows(batches.images.pixels), *(t[:64] for t in drawn))
     found["cropped and mirrored"] = fingerprint(pixels)
     return found
 

@@ -479,7 +479,7 @@ def test_work_is_that_of_the_classes_of_the_data_set_that_is_trained_on():
 
 def test_images_of_another_size_than_the_network_takes_are_refused_before_a_step(tiny_dataset):
     assert tiny_dataset.sized_for(SPACE) is tiny_dataset
-    large = replace(SPACE, backbone=replace(SPACE.backbone, side=64))
+    large = replace(SPACE, sizes=(64, 32, 16), backbone=replace(SPACE.backbone, side=64))
     for refuse in (
         lambda: tiny_dataset.sized_for(large),
         lambda: next(Training(large, LIGHT, 0, SHORT, tiny_dataset, CPU).steps()),
