@@ -61,7 +61,9 @@ def test_one_entry_builds_evaluates_scores_and_reports(toy, tmp_path):
     page = (tmp_path / "results" / "report" / "index.html").read_text(encoding="utf-8")
     assert built["name"] in page
     assert "resnet8-synthetic on synthetic" in page
-    assert any(all(re.search(rf"^{method}[ ,]", board, re.MULTILINE) for method in ("macs", "spos")) for board in boards)
+    assert any(
+        all(re.search(rf"^{method}[ ,]", board, re.MULTILINE) for method in ("macs", "spos")) for board in boards
+    )
 
 
 def test_what_a_toy_costs_is_counted_and_its_network_is_what_was_counted(monkeypatch):
