@@ -332,7 +332,7 @@ def test_imagenet_is_read_by_its_folders(tmp_path):
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_what_is_not_rgb_is_refused_before_anything_is_written(food, tmp_path, monkeypatch, mode):
-    monkeypatch.setattr(writer, "library", lambda: None)  # nothing of it may be needed to refuse
+    monkeypatch.setattr("benchmark.datasets.beton.library", lambda: None)  # nothing of it may be needed to refuse
     picture(food / "images" / "apple_pie" / "1.jpg", mode)
     message = one_line(lambda: write_food(food, tmp_path), UsageError)
     assert f"1.jpg ({mode})" in message
@@ -344,7 +344,7 @@ def test_what_is_not_rgb_is_refused_before_anything_is_written(food, tmp_path, m
 
 
 def test_a_file_that_is_no_image_is_named(food, tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "library", lambda: None)
+    monkeypatch.setattr("benchmark.datasets.beton.library", lambda: None)
     bad = food / "images" / "waffles" / "2.jpg"
     content = bad.read_bytes()
     bad.write_bytes(b"<html>")
@@ -377,7 +377,7 @@ def test_a_folder_knows_its_sizes_and_what_it_holds(food):
 
 
 def test_flags_that_do_not_belong_together_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "library", lambda: None)
+    monkeypatch.setattr("benchmark.datasets.beton.library", lambda: None)
     for words, said in (
         (["food101"], "needs --images"),
         (["synthetic", "--images", "x"], "takes no --images"),
